@@ -1,0 +1,211 @@
+"""``ramnet.toml``: how this machine enforces, read whole and checked before anything starts.
+
+An unknown key, a wrong type or a value that cannot work is refused with file, key and
+reason: a misspelt key that is passed over would be a gate that its owner believes in.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from ramnet.errors import ConfigError
+
+DEFAULT_PATH: Final = "/etc/ramnet/ramnet.toml"
+
+_KEY_AT_FAULT = re.compile(r"Object (?:contains (unknown)|missing required) field `(.*)`")
+_SUN_PATH_MAX = 107  # struct sockaddr_un, less its NUL (unix(7))
+
+
+class Endpoint(NamedTuple):
+    """An IP address and a port."""
+
+    address: str
+    port: int
+
+
+def parse_endpoint(text: str, default_port: int | None = None) -> Endpoint:
+    """``192.0.2.1``, ``192.0.2.1:53``, ``2001:db8::1`` or ``[2001:db8::1]:53``.
+
+    Raises ValueError for a name, a port out of range, or no port where there is no default.
+    """
+    host, port = text, ""
+    if match := re.fullmatch(r"\[(.*)\](?::(\d+))?|([^:]*):(\d+)", text):
+        host, port = match[1] or match[3] or "", match[2] or match[4] or ""
+    address = str(ipaddress.ip_address(host))
+    if not port and default_port is None:
+        raise ValueError(f"{text!r} names no port")
+    number = int(port) if port else int(default_port or 0)
+    if not 0 < number < 65536:
+        raise ValueError(f"{text!r} has no port between 1 and 65535")
+    return Endpoint(address, number)
+
+
+class Scope(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One network namespace, or one cgroup in it, whose egress goes to the gate."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,30}\Z")]
+    """Stands in file names, in the rules and in every event."""
+    netns: str = "self"
+    """``self``, an absolute path, ``pid:N`` or ``pidfile:PATH``."""
+    cgroup: str | None = None
+    """Relative to the cgroup2 root, such as ``ramnet.slice``; None is the whole namespace."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"self|/.+|pid:[1-9]\d*|pidfile:/.+", self.netns):
+            raise ValueError(
+                f"netns {self.netns!r} is none of: self, an absolute path, pid:N, pidfile:/PATH"
+            )
+        parts = [] if self.cgroup is None else self.cgroup.strip("/").split("/")
+        if any(part in ("", ".", "..") for part in parts):
+            raise ValueError(f"cgroup {self.cgroup!r} is no path below the cgroup root")
+
+
+class Resolver(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Where allowed names are resolved."""
+
+    upstream: list[str] = []
+    """Addresses, port optional (53); empty: the scope's resolv.conf, followed."""
+    hosts: dict[str, list[str]] = {}
+    """The administrator's own pins, name -> addresses."""
+    zones: dict[str, list[str]] = {}
+    """Split DNS, domain -> its servers (as ``upstream``)."""
+
+    def __post_init__(self) -> None:
+        for key, servers in ("upstream", [self.upstream]), ("zones", self.zones.values()):
+            for server in (s for group in servers for s in group):
+                _checked(key, server, lambda text: parse_endpoint(text, 53))
+        if any(not servers for servers in self.zones.values()):
+            raise ValueError("zones: a zone needs at least one server")
+        for address in (a for addresses in self.hosts.values() for a in addresses):
+            _checked("hosts", address, ipaddress.ip_address)
+
+
+class Proxy(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The explicit proxy that clients may name, and the parent that the gate may need."""
+
+    explicit: list[str] = []
+    """ADDRESS:PORT each; empty: there is no explicit proxy."""
+    explicit_clients: list[str] = field(default_factory=lambda: ["127.0.0.0/8", "::1/128"])
+    """Networks that may use the explicit proxy; anyone else is refused."""
+    parent: str | None = None
+    """``http://`` or ``https://``, ``[USER:PASSWORD@]HOST[:PORT]``."""
+    direct: list[str] = []
+    """Names, and suffixes with a leading dot, that are dialled without the parent."""
+
+    def __post_init__(self) -> None:
+        for listener in self.explicit:
+            _checked("explicit", listener, parse_endpoint)
+        for network in self.explicit_clients:
+            _checked("explicit_clients", network, ipaddress.ip_network)
+        if self.parent is not None:
+            _check_parent(self.parent)
+
+
+class Denial(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How a refusal over TLS is worded: by a certificate of ours, or by an alert alone."""
+
+    tls: Literal["certificate", "alert"] = "certificate"
+
+
+class Exempt(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Traffic that a machine needs for itself and that passes by the gate; status lists it."""
+
+    uid: str | int | None = None
+    cgroup: str | None = None
+    proto: Literal["tcp", "udp", "sctp", "icmp", "icmpv6", "esp", "ah", "gre"] | None = None
+    port: Annotated[int, Meta(ge=1, le=65535)] | None = None
+    address: str | None = None
+    """A destination address or network."""
+
+    def __post_init__(self) -> None:
+        if self.address is not None:
+            _checked("address", self.address, ipaddress.ip_network)
+        if isinstance(self.uid, int) and not 0 <= self.uid < 2**32 - 1:
+            raise ValueError(f"uid {self.uid} is out of range")
+        if self.port is not None and self.proto not in ("tcp", "udp", "sctp"):
+            raise ValueError("a port needs proto = tcp, udp or sctp")
+        if not (self.uid is not None or self.cgroup or self.address or self.port):
+            raise ValueError("an exemption names a uid, a cgroup, an address or a port")
+
+
+class Config(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The whole of ``ramnet.toml``."""
+
+    policy: str
+    """Absolute path of the policy document."""
+    scopes: list[Scope] = field(name="scope")
+    state_dir: str = "/var/lib/ramnet"
+    control_socket: str = "/run/ramnet/control.sock"
+    resolver: Resolver = field(default_factory=Resolver)
+    proxy: Proxy = field(default_factory=Proxy)
+    denial: Denial = field(default_factory=Denial)
+    exempt: list[Exempt] = []
+
+    @property
+    def run_dir(self) -> Path:
+        """Where sockets, locks and the boot-time CA are: the control socket's directory."""
+        return Path(self.control_socket).parent
+
+    def __post_init__(self) -> None:
+        for key in ("policy", "state_dir", "control_socket"):
+            if not getattr(self, key).startswith("/"):
+                raise ValueError(f"{key}: {getattr(self, key)!r} is not an absolute path")
+        if len(self.control_socket.encode()) > _SUN_PATH_MAX:
+            raise ValueError(f"control_socket: longer than {_SUN_PATH_MAX} bytes")
+        if not self.scopes:
+            raise ValueError("scope: at least one [[scope]] is needed")
+        for key in ("name", "netns"):
+            values = [getattr(scope, key) for scope in self.scopes]
+            if repeated := {value for value in values if values.count(value) > 1}:
+                raise ValueError(f"scope: two scopes have {key} {min(repeated)!r}")
+
+
+def load(path: str | Path) -> Config:
+    """Read ``ramnet.toml``. Raises ConfigError, naming file, key and reason."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return msgspec.toml.decode(data, type=Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(str(error))}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _explain(text: str) -> str:
+    """Key first, then the reason: msgspec says them the other way round."""
+    reason, _, place = text.partition(" - at `$")
+    place = place.rstrip("`").lstrip(".")
+    if match := _KEY_AT_FAULT.fullmatch(reason):
+        key = f"{place}.{match[2]}" if place else match[2]
+        return f"{key}: {'unknown key' if match[1] else 'this key is required'}"
+    if re.match(r"[a-z_]+: ", reason):  # our own checks say the key themselves
+        return f"{place}.{reason}" if place else reason
+    return f"{place}: {reason[:1].lower()}{reason[1:]}"
+
+
+def _checked(key: str, text: str, parse: Callable[[str], object]) -> None:
+    """Run a parser for its refusal alone, and say which key it was."""
+    try:
+        parse(text)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
+
+
+def _check_parent(parent: str) -> None:
+    # The URL may carry a password, so it is not repeated in the message.
+    try:
+        url = urlsplit(parent)
+        valid = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        valid = False
+    if not valid or url.path not in ("", "/") or url.query or url.fragment:
+        raise ValueError("parent: expected http[s]://[USER:PASSWORD@]HOST[:PORT]")
