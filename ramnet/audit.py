@@ -111,6 +111,11 @@ def _numbered(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}.{number}")
 
 
+def _rotated_files(path: Path) -> dict[int, Path]:
+    files = path.parent.glob(f"{path.name}.*")
+    return {int(file.suffix[1:]): file for file in files if file.suffix[1:].isdecimal()}
+
+
 def _open(path: Path) -> IO[bytes] | None:
     """Open a log for reading, if it is there and a regular file of its own."""
     try:
@@ -134,10 +139,8 @@ def _parse(line: bytes) -> Event | None:
 
 def _read_log(path: Path) -> Iterator[Event]:
     """One log from its oldest rotated file on."""
-    numbers = [
-        int(p.suffix[1:]) for p in path.parent.glob(f"{path.name}.*") if p.suffix[1:].isdecimal()
-    ]
-    for file in (*(_numbered(path, n) for n in sorted(numbers, reverse=True)), path):
+    rotated = sorted(_rotated_files(path).items(), reverse=True)
+    for file in (*(older for _, older in rotated), path):
         if stream := _open(file):
             with stream:
                 yield from filter(None, map(_parse, stream))
@@ -190,10 +193,25 @@ class _Tail:
         if self._stream is None:
             self._stream = _open(self._path)
         elif self._rotated():
+            missed = self._written_since()
             yield from self._drain()  # what was written between our last look and the rename
             self.close()
+            for path in missed:
+                self._stream = _open(path)
+                yield from self._drain()
+                self.close()
             self._stream = _open(self._path)
         yield from self._drain()
+
+    def _written_since(self) -> list[Path]:
+        """The rotated files younger than the one that is open."""
+        assert self._stream is not None
+        inode = os.fstat(self._stream.fileno()).st_ino
+        found = _rotated_files(self._path)
+        mine = [number for number, path in found.items() if path.stat().st_ino == inode]
+        return [
+            found[number] for number in sorted(found, reverse=True) if number < max(mine, default=0)
+        ]
 
     def _drain(self) -> Iterator[Event]:
         if self._stream is None:
