@@ -1,0 +1,222 @@
+"""Makes one network namespace hold what ``ramnet.ruleset`` planned, and keeps it so.
+
+The order of ``install`` matters: sockets first, so that what the rules redirect finds a
+listener; then the routes; then all rules in one transaction, read back before anybody relies
+on them.
+"""
+
+import pwd
+from pathlib import Path
+from typing import Any, Final
+
+from ramnet import ruleset
+from ramnet.config import Config, Exempt, Scope
+from ramnet.errors import ConfigError, KernelRefusedError
+from ramnet.kernel import cgroup, listeners, routes
+from ramnet.kernel.netns import Namespace
+from ramnet.kernel.nft import Nft
+from ramnet.kernel.probe import probe
+from ramnet.kernel.sockdiag import ListeningPorts
+from ramnet.kernel.surroundings import Changes, Near, read_near
+from ramnet.ruleset import redirect
+
+_PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_REFUSED_KINDS: Final = ("tcp", "udp", "other")
+
+
+class Enforcer:
+    """The kernel's side of one scope.
+
+    Attributes:
+        listeners: the gate's sockets by role, made in the scope's namespace; kept open here so
+            that a gate that is started anew gets the same ones.
+        sinkhole6: whether refused names may also be answered with the IPv6 sinkhole.
+    """
+
+    def __init__(self, config: Config, scope: Scope) -> None:
+        """Open the scope's namespace and find out what the kernel can do.
+
+        Raises:
+            ConfigError: the namespace or an exemption's user does not exist.
+            KernelRefusedError: no tier can be had, or privilege is missing.
+        """
+        self._explicit = config.proxy.explicit
+        self._exemptions = tuple(map(_exemption, config.exempt))
+        self.scope = scope
+        self.capabilities, self._gate = probe()
+        self.tier, self.reason = ruleset.choose_tier(self.capabilities)
+        self.namespace = Namespace(scope.netns)
+        self._nft = self.namespace.call(Nft)
+        self._listening = self.namespace.call(ListeningPorts)
+        self._changes = self.namespace.call(Changes)
+        self._near = Near()
+        self._installed: ruleset.Situation | None = None
+        self._expected: str | None = None
+        self._ports: ruleset.Ports | None = None
+        self.listeners: listeners.Listeners = {}
+        self.sinkhole6 = False
+
+    @property
+    def namespace_descriptor(self) -> int:
+        """Open file of the scope's network namespace."""
+        return self.namespace.descriptor
+
+    @property
+    def gate_cgroup(self) -> Path | None:
+        """The cgroup that the gate's process must join before it opens a socket."""
+        return None if self._gate.cgroup is None else Path("/sys/fs/cgroup", self._gate.cgroup)
+
+    @property
+    def gate_ports(self) -> frozenset[int]:
+        """TCP and UDP ports of the gate's own listeners."""
+        socks = (s for group in self.listeners.values() for s in group)
+        return frozenset(s.getsockname()[1] for s in socks)
+
+    @property
+    def near(self) -> Near:
+        """Own addresses and container networks, as last read."""
+        return self._near
+
+    def install(self) -> None:
+        """Listen, add the routes, apply the rules in one transaction and read them back.
+
+        Raises:
+            ConfigError: an address of ``proxy.explicit`` cannot be bound.
+            KernelRefusedError: the kernel took less than all of it.
+        """
+        self._ports, self.listeners = self.namespace.call(
+            listeners.open_listeners, self._explicit
+        )
+        _, self.sinkhole6 = self.namespace.call(routes.add_sinkhole_routes)
+        self.apply()
+
+    def apply(self) -> None:
+        """Set the whole desired state from what is true now; again and again if need be."""
+        self._near = self.namespace.call(read_near)
+        situation = self._situation(self._ports or _planned_ports())
+        self.namespace.call(self._nft.apply, ruleset.render_table(situation))
+        self._expected = self.namespace.call(self._nft.chains, ruleset.TABLE)
+        if self._expected is None:
+            raise KernelRefusedError("the kernel took the rules and does not list them")
+        self._installed = situation
+
+    def plan(self) -> str:
+        """The text that ``install`` would apply, with nothing applied."""
+        self._near = self.namespace.call(read_near)
+        return ruleset.render_table(self._situation(self._ports or _planned_ports()))
+
+    def refresh(self) -> bool:
+        """Bring the sets up to date; True if addresses or container networks changed."""
+        if self._installed is None:
+            return False
+        listening = self._listening_ports()
+        if listening != self._installed.listening:
+            self._replace("listening", map(str, sorted(listening)))
+        changed = self._changes.pending() and self._refresh_near()
+        self._installed = self._situation(self._installed.ports, listening)
+        return changed
+
+    def _refresh_near(self) -> bool:
+        near = self.namespace.call(read_near)
+        if near == self._near:
+            return False
+        self._near = near
+        self._replace("containers4", sorted(near.containers4))
+        self._replace("containers6", sorted(near.containers6))
+        return True
+
+    def _replace(self, name: str, elements: Any) -> None:
+        self.namespace.call(self._nft.apply, redirect.render_elements(name, elements))
+
+    def intact(self) -> bool:
+        """Whether the rules stand in the kernel as they were installed."""
+        return self.namespace.call(self._nft.chains, ruleset.TABLE) == self._expected
+
+    def refused(self) -> dict[str, int]:
+        """Packets that the rules refused, by protocol."""
+        counted = self.namespace.call(self._nft.counters, ruleset.TABLE)
+        return dict(zip(_REFUSED_KINDS, counted.get("refuse", ()), strict=False))
+
+    def remove(self) -> None:
+        """Take away table, routes and the gate's cgroup; closes the listeners."""
+        if self.namespace.call(self._nft.listing, ruleset.TABLE) is not None:
+            self.namespace.call(self._nft.apply, f"delete table inet {ruleset.TABLE}\n")
+        self.namespace.call(routes.remove_sinkhole_routes)
+        self.close()
+        cgroup.remove_gate_cgroup()
+
+    def close(self) -> None:
+        """Let go of sockets and namespace; the rules stay and refuse."""
+        listeners.close_listeners(self.listeners)
+        self._listening.close()
+        self._changes.close()
+        self.namespace.close()
+
+    def describe(self) -> dict[str, Any]:
+        """What ``ramnet status`` says of it."""
+        return {
+            "name": self.scope.name,
+            "netns": self.scope.netns,
+            "tier": self.tier.value,
+            "reason": self.reason,
+            "scoping": "namespace",
+            "gate_identity": "uid and cgroup" if self._gate.cgroup else "uid",
+            "missing_capabilities": list(self.capabilities.missing()),
+            "container_networks": sorted(self._near.containers4 | self._near.containers6),
+        }
+
+    def _listening_ports(self) -> frozenset[int]:
+        return self._listening.read() - self.gate_ports
+
+    def _situation(
+        self, ports: ruleset.Ports, listening: frozenset[int] | None = None
+    ) -> ruleset.Situation:
+        return ruleset.Situation(
+            ports=ports,
+            gate=self._gate,
+            capabilities=self.capabilities,
+            exemptions=self._exemptions,
+            listening=self._listening_ports() if listening is None else listening,
+            containers4=self._near.containers4,
+            containers6=self._near.containers6,
+            ephemeral=self.namespace.call(_ephemeral_ports),
+        )
+
+
+def _planned_ports() -> ruleset.Ports:
+    return ruleset.Ports(listeners.RESOLVER_PORT, listeners.RESOLVER_PORT + 1)
+
+
+def _ephemeral_ports() -> tuple[int, int]:
+    low, high = _PORT_RANGE.read_text(encoding="ascii").split()
+    return int(low), int(high)
+
+
+def _exemption(exempt: Exempt) -> ruleset.Exemption:
+    return ruleset.Exemption(
+        uid=_uid(exempt.uid),
+        cgroup=_nft_cgroup(exempt.cgroup),
+        cgroup_level=len(Path(exempt.cgroup).parts) if exempt.cgroup else 1,
+        proto=exempt.proto,
+        port=exempt.port,
+        address=exempt.address,
+    )
+
+
+def _uid(user: str | int | None) -> int | None:
+    if user is None or isinstance(user, int):
+        return user
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise ConfigError(f"exempt: there is no user {user!r} on this machine") from None
+
+
+def _nft_cgroup(path: str | None) -> str | None:
+    if path is None:
+        return None
+    mount = cgroup.cgroup2_mount()
+    directory = None if mount is None else mount / path
+    if directory is None or not directory.is_dir():
+        raise ConfigError(f"exempt: there is no cgroup {path!r} on this machine")
+    return cgroup.nft_path(directory)

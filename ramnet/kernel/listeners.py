@@ -1,0 +1,100 @@
+"""The gate's listening sockets, made by the privileged side inside the scope's namespace."""
+
+import errno
+import socket
+from typing import Final
+
+from ramnet.config import parse_endpoint
+from ramnet.errors import ConfigError, KernelRefusedError
+from ramnet.ruleset import Ports
+
+RESOLVER_PORT: Final = 927
+"""Below 1024, so that no unprivileged program can take it while the service is away."""
+
+_LAST_PORT: Final = 1023
+_BACKLOG: Final = 4096
+_LOOPBACKS: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+
+Listeners = dict[str, list[socket.socket]]
+"""Sockets by role: ``dns-udp``, ``dns-tcp``, ``transparent``, ``explicit``."""
+
+
+def open_listeners(explicit: list[str]) -> tuple[Ports, Listeners]:
+    """Open all of them in the calling thread's network namespace.
+
+    The first pair of free ports from ``RESOLVER_PORT`` on is taken, so that the rules stay the
+    same over a restart wherever they can.
+
+    Raises:
+        ConfigError: an address of ``proxy.explicit`` cannot be bound.
+        KernelRefusedError: no pair of ports is free, or there is no privilege for them.
+    """
+    for first in range(RESOLVER_PORT, _LAST_PORT, 2):
+        ports = Ports(resolver=first, proxy=first + 1)
+        listeners = _open_pair(ports)
+        if listeners is not None:
+            listeners["explicit"] = [_open_explicit(address, listeners) for address in explicit]
+            return ports, listeners
+    raise KernelRefusedError(f"no two free ports between {RESOLVER_PORT} and {_LAST_PORT}")
+
+
+def close_listeners(listeners: Listeners) -> None:
+    """Close every socket."""
+    for sockets in listeners.values():
+        for sock in sockets:
+            sock.close()
+
+
+def _open_pair(ports: Ports) -> Listeners | None:
+    listeners: Listeners = {"dns-udp": [], "dns-tcp": [], "transparent": []}
+    try:
+        for family, address in _LOOPBACKS:
+            if family == socket.AF_INET6 and not _has_ipv6():
+                continue
+            for role, kind, port in (
+                ("dns-udp", socket.SOCK_DGRAM, ports.resolver),
+                ("dns-tcp", socket.SOCK_STREAM, ports.resolver),
+                ("transparent", socket.SOCK_STREAM, ports.proxy),
+            ):
+                listeners[role].append(_open(family, kind, address, port))
+    except OSError as error:
+        close_listeners(listeners)
+        if error.errno == errno.EADDRINUSE:
+            return None
+        raise KernelRefusedError(f"cannot listen on loopback: {error.strerror}") from None
+    return listeners
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _open(family: int, kind: int, address: str, port: int) -> socket.socket:
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((address, port))
+        if kind == socket.SOCK_STREAM:
+            sock.listen(_BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _open_explicit(text: str, listeners: Listeners) -> socket.socket:
+    endpoint = parse_endpoint(text)
+    family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
+    try:
+        return _open(family, socket.SOCK_STREAM, endpoint.address, endpoint.port)
+    except OSError as error:
+        close_listeners(listeners)
+        raise ConfigError(f"proxy.explicit {text!r}: {error.strerror}") from None

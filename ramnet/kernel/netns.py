@@ -1,0 +1,99 @@
+"""Network namespaces: opened by the words of ``ramnet.toml``, worked in by a thread of their own.
+
+``netns = "self"``, a path (``/run/netns/vm``), ``pid:N`` or ``pidfile:PATH``.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from ramnet.errors import ConfigError, KernelRefusedError
+from ramnet.kernel import libc
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_SELF = "/proc/self/ns/net"
+
+
+def namespace_path(netns: str) -> str:
+    """The file that stands for the namespace.
+
+    Raises:
+        ConfigError: the words cannot be read, or the pid file is absent or holds no pid.
+    """
+    if netns == "self":
+        return _SELF
+    if netns.startswith("pid:"):
+        return _pid_path(netns.removeprefix("pid:"), netns)
+    if netns.startswith("pidfile:"):
+        return _pid_path(_read_pidfile(netns.removeprefix("pidfile:")), netns)
+    if not netns.startswith("/"):
+        raise ConfigError(f"netns {netns!r} is neither self, pid:N, pidfile:PATH nor a path")
+    return netns
+
+
+def _read_pidfile(path: str) -> str:
+    try:
+        with Path(path).open(encoding="ascii", errors="replace") as file:
+            return file.read(32).strip()
+    except OSError as error:
+        raise ConfigError(f"cannot read pid file {path}: {error.strerror}") from None
+
+
+def _pid_path(pid: str, netns: str) -> str:
+    if not (pid.isascii() and pid.isdigit()):
+        raise ConfigError(f"netns {netns!r}: {pid!r} is no process id")
+    return f"/proc/{pid}/ns/net"
+
+
+def enter(descriptor: int) -> None:
+    """Move the calling thread into the network namespace behind ``descriptor``."""
+    libc.setns(descriptor, libc.CLONE_NEWNET)
+
+
+class Namespace:
+    """One network namespace, held open, with a thread that lives in it.
+
+    Attributes:
+        descriptor: open file of the namespace; it keeps the namespace alive.
+        inode: its identity; two scopes with one inode share one namespace.
+    """
+
+    def __init__(self, netns: str) -> None:
+        """Open it.
+
+        Raises:
+            ConfigError: there is no such namespace.
+            KernelRefusedError: it may not be opened or entered.
+        """
+        path = namespace_path(netns)
+        self.descriptor = _open(path, netns)
+        self.inode = os.fstat(self.descriptor).st_ino
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="netns")
+        try:
+            self.call(enter, self.descriptor)
+        except KernelRefusedError as error:
+            self.close()
+            raise KernelRefusedError(f"netns {netns!r}: cannot enter {path}: {error}") from None
+
+    def call(self, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        """Run ``function`` on the namespace's thread and return what it returns."""
+        return self._thread.submit(function, *args, **kwargs).result()
+
+    def close(self) -> None:
+        """End the thread and let go of the namespace."""
+        self._thread.shutdown()
+        os.close(self.descriptor)
+
+
+def _open(path: str, netns: str) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except PermissionError:
+        raise KernelRefusedError(f"netns {netns!r}: no permission to open {path}") from None
+    except OSError as error:
+        raise ConfigError(f"netns {netns!r}: cannot open {path}: {error.strerror}") from None
+    return descriptor

@@ -1,0 +1,72 @@
+"""libnftables, in process: whole transactions in, listings out.
+
+One ``Nft`` belongs to the network namespace of the thread that makes it. libnftables ends the
+process when it cannot open its netlink socket, so contexts are made once, at start, in the
+privileged process, which holds few descriptors.
+"""
+
+import json
+from typing import Any
+
+from nftables import Nftables
+
+from ramnet.errors import KernelRefusedError
+
+
+class Nft:
+    """A libnftables context, bound to the network namespace in which it was made."""
+
+    def __init__(self) -> None:
+        """Make the context; call it on the namespace's own thread."""
+        self._context = Nftables()
+        self._context.set_stateless_output(True)
+
+    def apply(self, text: str) -> None:
+        """Apply ``text`` in one transaction: all of it or nothing.
+
+        Raises:
+            KernelRefusedError: with the kernel's words and the line of ``text`` they speak of.
+        """
+        code, _, error = self._context.cmd(text)
+        if code != 0:
+            raise KernelRefusedError(f"nftables refused the rules: {_first(error)}")
+
+    def listing(self, table: str) -> str | None:
+        """The table (family inet) as text without counters, None where it is not there."""
+        code, output, _ = self._context.cmd(f"list table inet {table}")
+        return output if code == 0 else None
+
+    def chains(self, table: str) -> str | None:
+        """The table without what its sets hold: what only another hand could have changed."""
+        self._context.set_terse_output(True)
+        try:
+            return self.listing(table)
+        finally:
+            self._context.set_terse_output(False)
+
+    def counters(self, table: str) -> dict[str, list[int]]:
+        """Packets counted by each chain's rules, in their order."""
+        self._context.set_stateless_output(False)
+        self._context.set_json_output(True)
+        try:
+            code, output, _ = self._context.cmd(f"list table inet {table}")
+        finally:
+            self._context.set_json_output(False)
+            self._context.set_stateless_output(True)
+        return _counted(json.loads(output)) if code == 0 else {}
+
+
+def _counted(listing: dict[str, Any]) -> dict[str, list[int]]:
+    counted: dict[str, list[int]] = {}
+    for item in listing["nftables"]:
+        rule = item.get("rule")
+        for expression in rule["expr"] if rule else ():
+            counter = expression.get("counter")
+            if counter is not None:
+                counted.setdefault(rule["chain"], []).append(counter["packets"])
+    return counted
+
+
+def _first(error: str) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " | ".join(lines[:2]) or "no reason given"

@@ -1,0 +1,126 @@
+"""What this kernel can do, found by doing it in a scratch network namespace.
+
+Options, versions and loaded modules say little (a module is loaded by its first use, and one
+unsupported expression rolls a whole transaction back), so each capability is a small table that
+is loaded, read back and thrown away with its namespace.
+"""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+from ramnet.errors import KernelRefusedError
+from ramnet.kernel import cgroup, libc
+from ramnet.kernel.nft import Nft
+from ramnet.ruleset import Capabilities, GateIdentity
+
+_R = TypeVar("_R")
+
+_TABLE: Final = "ramnet_probe"
+_FILTER: Final = "type filter hook output priority 0; policy accept;"
+_RULES: Final[dict[str, tuple[str, str]]] = {
+    "sets": (_FILTER, "tcp dport { 80, 443 } accept"),
+    "ct": (_FILTER, "ct direction reply ct status dnat accept"),
+    "nat_redirect": (
+        "type nat hook output priority -101; policy accept;",
+        "tcp dport 1 redirect to :1",
+    ),
+    "reject": (_FILTER, "meta l4proto tcp reject with tcp reset"),
+    "counter": (_FILTER, "counter drop"),
+    "skuid": (_FILTER, "meta skuid 1 accept"),
+    "ct_mark": (_FILTER, "ct mark set 0x1"),
+    "dynamic_sets": (_FILTER, "meta l4proto tcp add @seen { ct original proto-dst timeout 1d }"),
+}
+_CGROUP_LEVELS: Final = range(1, 9)
+_SEND_FROM_CGROUP: Final = (
+    "import os,socket,sys;"
+    "open(sys.argv[1]+'/cgroup.procs','w').write(str(os.getpid()));"
+    "socket.socket(socket.AF_INET,socket.SOCK_DGRAM).sendto(b'',('127.0.0.1',9))"
+)
+
+
+def probe() -> tuple[Capabilities, GateIdentity]:
+    """Find out what the kernel can do and how the gate's own sockets can be told apart.
+
+    Raises:
+        KernelRefusedError: no network namespace may be made, or nf_tables is not there.
+    """
+    return _in_scratch_namespace(_probe_here)
+
+
+def _in_scratch_namespace(function: Callable[[], _R]) -> _R:
+    results: list[_R] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            libc.unshare(libc.CLONE_NEWNET)
+            results.append(function())
+        except BaseException as error:
+            errors.append(error)
+
+    # The namespace ends with the thread that unshared it.
+    thread = threading.Thread(target=work, name="probe")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _probe_here() -> tuple[Capabilities, GateIdentity]:
+    nft = Nft()
+    if not _loads(nft, _FILTER, "accept"):
+        raise KernelRefusedError("this kernel has no nf_tables, or ramnet may not use it")
+    found = {name: _loads(nft, chain, rule) for name, (chain, rule) in _RULES.items()}
+    gate = _gate_identity(nft)
+    return Capabilities(**found, socket_cgroupv2=gate.cgroup is not None), gate
+
+
+def _loads(nft: Nft, chain: str, rule: str) -> bool:
+    seen = "set seen { type inet_service; size 8; flags dynamic,timeout; }" * ("@seen" in rule)
+    text = _table(chain, rule, seen)
+    try:
+        nft.apply(text)
+    except KernelRefusedError:
+        return False
+    # Read back: some kernels take what they do not keep.
+    kept = "probe" in (nft.listing(_TABLE) or "")
+    nft.apply(f"delete table inet {_TABLE}\n")
+    return kept
+
+
+def _table(chain: str, rule: str, sets: str = "") -> str:
+    return f"table inet {_TABLE} {{\n{sets}\nchain probe {{\n{chain}\n{rule}\n}}\n}}\n"
+
+
+def _gate_identity(nft: Nft) -> GateIdentity:
+    """The cgroup counts only where a packet of a process in it is seen to match."""
+    directory = cgroup.make_gate_cgroup()
+    if directory is None:
+        return GateIdentity()
+    path = cgroup.nft_path(directory)
+    for level in _CGROUP_LEVELS:
+        if _matches(nft, directory, f'socket cgroupv2 level {level} "{path}"'):
+            return GateIdentity(cgroup=path, cgroup_level=level)
+    return GateIdentity()
+
+
+def _matches(nft: Nft, directory: Path, match: str) -> bool:
+    rule = f"{match} udp dport 9 counter"
+    try:
+        nft.apply(_table(_FILTER, rule))
+    except KernelRefusedError:
+        return False
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=False, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _SEND_FROM_CGROUP, str(directory)],
+        check=False,
+        capture_output=True,
+    )
+    counted = nft.counters(_TABLE).get("probe", [0])
+    nft.apply(f"delete table inet {_TABLE}\n")
+    return counted[0] > 0

@@ -1,0 +1,79 @@
+"""What the kernel is to be told: pure functions from a scope's situation to its rules.
+
+Everything here is text and values; ``ramnet.kernel`` applies it. The rules hold no policy.
+They say one thing, "all of this scope goes to the gate, the gate itself excepted", and stay
+the same however the policy changes.
+
+Tier ``redirect``, one table ``inet ramnet`` in each scope's network namespace::
+
+    output, nat, priority -101 (before Docker's -100)      chain to_gate
+        the gate's own sockets, exemptions                  as they are
+        UDP and TCP 53, wherever to                         -> resolver
+        TCP: loopback and own addresses, nobody listening   as they are
+        TCP: everything else                                -> proxy
+    output, filter, priority 0, policy drop                chain output
+        the gate's own sockets, exemptions                  accept
+        connections cut when the rules arrived              reset
+        replies to inbound connections                      accept
+        what was redirected (ct status dnat AND the gate's
+        own address and port)                               accept
+        loopback, container networks (not TCP)              accept
+        ICMP errors, neighbour discovery, DHCP, IGMP, MLD,
+        VXLAN made by the kernel                            accept
+        the rest                                            reset or ICMP
+    input, filter, priority 0                              chain input
+        TCP in mid-stream, unknown                          marked: its next packet out is reset
+        UDP, unknown, to an ephemeral port                  dropped
+    postrouting, filter, priority 300                      chain leaving
+        to 127/8, ::1 or a sinkhole by a real interface     dropped
+
+Three things are worth knowing before changing a line.
+
+*Near* connections. A registry on localhost may be denied and a proxy in a container must be no
+way round, so TCP to loopback, own addresses and container networks goes to the gate as well; the
+gate passes what is not a proxy request. A connection that the gate accepts can no longer be
+refused by the kernel, and programs ask "is this port free?" by connecting, so ports of the
+namespace's own addresses on which nobody listens are left alone (set ``listening``, kept from
+sock_diag). A port published by Docker without its userland proxy has no listener, only a DNAT
+rule: its first SYN is dropped on Docker's way and teaches the set ``published``, the
+retransmission a second later comes to the gate, and so do all that follow.
+
+*Old connections.* Where no conntrack ran before the table came, conntrack picks a connection up
+in mid-stream, and a download whose next packet is inbound would count as an inbound connection.
+Such a packet is let in and its connection marked, so that the acknowledgement that answers it is
+refused: that resets the local client at once, and nothing leaves. Local ports outside the
+ephemeral range on which somebody listened when the table was planned are inbound services, whose
+connections stay.
+
+*Kernel-made packets* have no socket with a file behind it, so ``meta skuid`` cannot match them;
+that is how VXLAN of Swarm is told from a process that sends to UDP 4789.
+"""
+
+from ramnet.ruleset.redirect import render_table
+from ramnet.ruleset.situation import (
+    GATE_UID,
+    SINKHOLE4,
+    SINKHOLE6,
+    TABLE,
+    Capabilities,
+    Exemption,
+    GateIdentity,
+    Ports,
+    Situation,
+)
+from ramnet.ruleset.tier import Tier, choose_tier
+
+__all__ = [
+    "GATE_UID",
+    "SINKHOLE4",
+    "SINKHOLE6",
+    "TABLE",
+    "Capabilities",
+    "Exemption",
+    "GateIdentity",
+    "Ports",
+    "Situation",
+    "Tier",
+    "choose_tier",
+    "render_table",
+]

@@ -1,0 +1,192 @@
+"""The table of tier ``redirect``, as text that libnftables takes in one transaction."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from ramnet.ruleset.situation import (
+    SINKHOLE4,
+    SINKHOLE6,
+    TABLE,
+    Exemption,
+    GateIdentity,
+    Situation,
+)
+
+CUT_MARK: Final = 0x52414D43
+"""ct mark of connections that were older than the rules ("RAMC")."""
+
+_ICMP_ERRORS = "destination-unreachable, time-exceeded, parameter-problem"
+_ICMPV6_NEEDED = (
+    "destination-unreachable, packet-too-big, time-exceeded, parameter-problem, "
+    "nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, "
+    "mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report"
+)
+
+
+def render_table(situation: Situation) -> str:
+    """The whole desired state; replacing whatever table of ours is there.
+
+    ``destroy`` came with 6.3, so the table is added (a no-op where it is), deleted and made
+    anew, all in one transaction: there is no moment without rules.
+    """
+    body = [
+        *_sets(situation),
+        *_chain("to_gate", "nat", "output", -101, "accept", _to_gate(situation)),
+        *_chain("output", "filter", "output", 0, "drop", _output(situation)),
+        *_plain_chain("redirected", _redirected(situation)),
+        *_plain_chain("refuse", _refuse()),
+        *_chain("input", "filter", "input", 0, "accept", _input(situation)),
+        *_chain("leaving", "filter", "postrouting", 300, "accept", _leaving()),
+    ]
+    inner = "\n".join(f"\t{line}" for line in body)
+    return f"table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n{inner}\n}}\n"
+
+
+def render_elements(name: str, elements: Iterable[str]) -> str:
+    """Replace what a set holds, in one transaction."""
+    listed = ", ".join(elements)
+    add = f"add element inet {TABLE} {name} {{ {listed} }}\n" if listed else ""
+    return f"flush set inet {TABLE} {name}\n{add}"
+
+
+def _sets(situation: Situation) -> Iterator[str]:
+    ports = map(str, sorted(situation.listening))
+    yield from _set("listening", "type inet_service;", ports)
+    if situation.capabilities.dynamic_sets:
+        yield from _set("published", "type inet_service; size 65535; flags dynamic,timeout;", ())
+    yield from _set("containers4", "type ipv4_addr; flags interval;", situation.containers4)
+    yield from _set("containers6", "type ipv6_addr; flags interval;", situation.containers6)
+
+
+def _set(name: str, kind: str, elements: Iterable[str]) -> Iterator[str]:
+    listed = ", ".join(sorted(elements, key=_natural))
+    holds = f" elements = {{ {listed} }}" if listed else ""
+    yield f"set {name} {{ {kind}{holds} }}"
+
+
+def _natural(text: str) -> tuple[int, str]:
+    return (len(text), text) if text.isdigit() else (0, text)
+
+
+def _chain(
+    name: str, kind: str, hook: str, priority: int, policy: str, rules: Iterable[str]
+) -> Iterator[str]:
+    head = f"type {kind} hook {hook} priority {priority}; policy {policy};"
+    yield from _plain_chain(name, [head, *rules])
+
+
+def _plain_chain(name: str, rules: Iterable[str]) -> Iterator[str]:
+    yield f"chain {name} {{"
+    for rule in rules:
+        yield f"\t{rule}"
+    yield "}"
+
+
+def _to_gate(situation: Situation) -> Iterator[str]:
+    ports = situation.ports
+    yield from _excepted(situation)
+    yield f"udp dport 53 redirect to :{ports.resolver}"
+    yield f"tcp dport 53 redirect to :{ports.resolver}"
+    yield "meta l4proto != tcp accept"
+    yield f"ip daddr {SINKHOLE4} meta l4proto tcp redirect to :{ports.proxy}"
+    yield f"ip6 daddr {SINKHOLE6} meta l4proto tcp redirect to :{ports.proxy}"
+    published = " tcp dport != @published" if situation.capabilities.dynamic_sets else ""
+    yield f'oifname "lo" tcp dport != @listening{published} accept'
+    yield 'oifname != "lo" tcp dport 853 accept'
+    yield f"meta l4proto tcp redirect to :{ports.proxy}"
+
+
+def _output(situation: Situation) -> Iterator[str]:
+    low, high = situation.ephemeral
+    yield from _excepted(situation)
+    yield f"ct mark {CUT_MARK:#x} goto refuse"
+    yield "ct direction reply accept"
+    yield "ct status dnat goto redirected"
+    yield f"ip daddr {SINKHOLE4} goto refuse"
+    yield f"ip6 daddr {SINKHOLE6} goto refuse"
+    yield 'oifname "lo" accept'
+    inbound = sorted(p for p in situation.listening if not low <= p <= high)
+    if inbound:
+        served = ", ".join(map(str, inbound))
+        yield f"tcp sport {{ {served} }} tcp flags & syn == 0 accept"
+    yield "udp dport != { 443, 853 } ip daddr @containers4 accept"
+    yield "udp dport != { 443, 853 } ip6 daddr @containers6 accept"
+    yield "meta l4proto != { tcp, udp } ip daddr @containers4 accept"
+    yield "meta l4proto != { tcp, udp } ip6 daddr @containers6 accept"
+    yield f"icmp type {{ {_ICMP_ERRORS} }} accept"
+    yield f"icmpv6 type {{ {_ICMPV6_NEEDED} }} accept"
+    yield "meta l4proto igmp accept"
+    yield "udp sport 68 udp dport 67 accept"
+    yield "udp sport 546 udp dport 547 accept"
+    yield "udp dport 4789 meta skuid 0-4294967294 goto refuse"
+    yield "udp dport 4789 accept"
+    yield "goto refuse"
+
+
+def _redirected(situation: Situation) -> Iterator[str]:
+    resolver, proxy = situation.ports.resolver, situation.ports.proxy
+    for family, loopback in (("ip", "127.0.0.1"), ("ip6", "::1")):
+        yield f"{family} daddr {loopback} tcp dport {{ {resolver}, {proxy} }} accept"
+        yield f"{family} daddr {loopback} udp dport {resolver} accept"
+    for family, networks in (("ip", "@containers4"), ("ip6", "@containers6")):
+        to = f"{family} daddr {networks} meta l4proto"
+        if situation.capabilities.dynamic_sets:
+            learn = "add @published { ct original proto-dst timeout 1d }"
+            yield f"{to} tcp ct state new {learn} drop"
+        yield f"{to} != tcp accept"
+    yield "goto refuse"
+
+
+def _refuse() -> Iterator[str]:
+    yield "meta l4proto tcp counter reject with tcp reset"
+    yield "meta l4proto udp counter reject with icmpx type port-unreachable"
+    yield "counter reject with icmpx type admin-prohibited"
+
+
+def _input(situation: Situation) -> Iterator[str]:
+    low, high = situation.ephemeral
+    yield 'iifname "lo" accept'
+    for exemption in situation.exemptions:
+        if exemption.proto == "udp" and exemption.port is not None:
+            yield f"udp dport {exemption.port} accept"
+    inbound = sorted(p for p in situation.listening if not low <= p <= high)
+    other = f"tcp dport != {{ {', '.join(map(str, inbound))} }} " if inbound else ""
+    begun = "tcp flags & (fin | syn | rst | ack) != syn"
+    yield f"ct state new {begun} {other}ct mark set {CUT_MARK:#x}"
+    yield f"ct state new udp dport {low}-{high} drop"
+
+
+def _leaving() -> Iterator[str]:
+    yield 'oifname "lo" accept'
+    yield f"ip daddr {{ 127.0.0.0/8, {SINKHOLE4} }} counter drop"
+    yield f"ip6 daddr {{ ::1, {SINKHOLE6} }} counter drop"
+
+
+def _excepted(situation: Situation) -> Iterator[str]:
+    yield f"{_gate(situation.gate)} accept"
+    for exemption in situation.exemptions:
+        yield from _exempted(exemption)
+
+
+def _gate(gate: GateIdentity) -> str:
+    return " ".join([f"meta skuid {gate.uid}", *_cgroup(gate.cgroup, gate.cgroup_level)])
+
+
+def _cgroup(path: str | None, level: int) -> Iterator[str]:
+    if path is not None:
+        yield f'socket cgroupv2 level {level} "{path}"'
+
+
+def _exempted(exemption: Exemption) -> Iterator[str]:
+    parts = [] if exemption.uid is None else [f"meta skuid {exemption.uid}"]
+    parts.extend(_cgroup(exemption.cgroup, exemption.cgroup_level))
+    if exemption.address is not None:
+        family = "ip6" if ":" in exemption.address else "ip"
+        parts.append(f"{family} daddr {exemption.address}")
+    if exemption.proto is not None:
+        parts.append(_exempted_proto(exemption.proto, exemption.port))
+    yield " ".join([*parts, "accept"])
+
+
+def _exempted_proto(proto: str, port: int | None) -> str:
+    return f"meta l4proto {proto}" if port is None else f"{proto} dport {port}"

@@ -1,0 +1,83 @@
+"""The values from which the rules are planned."""
+
+from dataclasses import dataclass, field, fields
+from typing import Final
+
+TABLE: Final = "ramnet"
+"""Name of our table, family inet, one in each network namespace with a scope."""
+
+GATE_UID: Final = 60927
+"""The gate's user and group id: in the range that no distribution hands out (60578-61183)."""
+
+SINKHOLE4: Final = "240.0.0.1"
+"""Answer for refused names: class E (RFC 1112 section 4) is never routable."""
+
+SINKHOLE6: Final = "100::1"
+"""The same for IPv6, from the discard-only prefix (RFC 6666)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What this kernel can do, each one probed by doing it, never read off its version."""
+
+    sets: bool = True
+    ct: bool = True
+    nat_redirect: bool = True
+    reject: bool = True
+    counter: bool = True
+    skuid: bool = True
+    ct_mark: bool = True
+    dynamic_sets: bool = True
+    socket_cgroupv2: bool = True
+    ipv6: bool = True
+
+    def missing(self) -> tuple[str, ...]:
+        """Names of the capabilities that are not there."""
+        return tuple(f.name for f in fields(self) if not getattr(self, f.name))
+
+
+@dataclass(frozen=True, slots=True)
+class GateIdentity:
+    """By what the kernel tells the gate's own sockets from all others."""
+
+    uid: int = GATE_UID
+    cgroup: str | None = None
+    """Path below /sys/fs/cgroup, as libnftables takes it (``unified/ramnet.gate``)."""
+    cgroup_level: int = 1
+    """Depth of that cgroup, counted from the root of cgroup2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the gate listens, on 127.0.0.1 and ::1."""
+
+    resolver: int
+    proxy: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """Traffic that a machine needs for itself; every part that is given must match."""
+
+    uid: int | None = None
+    cgroup: str | None = None
+    cgroup_level: int = 1
+    proto: str | None = None
+    port: int | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """One network namespace as the planner needs to know it."""
+
+    ports: Ports
+    gate: GateIdentity = field(default_factory=GateIdentity)
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    exemptions: tuple[Exemption, ...] = ()
+    listening: frozenset[int] = frozenset()
+    """TCP ports on which local programs listen, the gate's own left out."""
+    containers4: frozenset[str] = frozenset()
+    containers6: frozenset[str] = frozenset()
+    ephemeral: tuple[int, int] = (32768, 60999)
+    """net.ipv4.ip_local_port_range of the namespace."""
