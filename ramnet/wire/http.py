@@ -1,6 +1,6 @@
 """HTTP/1 as the gate reads and forwards it; the parts live in the ``http_*`` modules."""
 
-from .http_authority import read_authority, write_authority
+from .http_authority import write_authority
 from .http_chunked import ChunkedBody
 from .http_forward import connect_head, forward_head
 from .http_head import MAX_HEAD, read_request_head
@@ -29,7 +29,6 @@ __all__ = [
     "ResponseHead",
     "connect_head",
     "forward_head",
-    "read_authority",
     "read_request_head",
     "read_response_status",
     "write_authority",

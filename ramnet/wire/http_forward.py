@@ -24,9 +24,10 @@ def forward_head(
 
     Hop-by-hop and ``Proxy-*`` fields are gone, Host is what the request addresses, and
     ``Connection: close`` is set. ``form`` is how the target is written: ``absolute`` for a
-    parent proxy; ``extra`` are fields for it, such as its credentials. A CONNECT is never
-    forwarded so; see :func:`connect_head`.
+    parent proxy; ``extra`` are fields for it, such as its credentials. A CONNECT is not
+    for this; see :func:`connect_head`.
     """
+    assert head.form != "authority"
     authority = b"" if isinstance(head.host, Absent) else write_authority(head.host, head.port)
     target = _path(head)
     if form == "absolute":

@@ -1,6 +1,6 @@
 """What is known of an HTTP/1 message once its head was read."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from .result import Absent
@@ -73,7 +73,6 @@ class ResponseHead:
     status: int
     length: int
     """Bytes of the head."""
-    headers: Fields = field(default=())
 
     @property
     def interim(self) -> bool:

@@ -19,9 +19,8 @@ _EMPTY_LINES = re.compile(rb"(?:\r\n){0,%d}" % _MAX_EMPTY_LINES)
 _BLANK = re.compile(rb"[ \t\v\f\r\n]*")
 _WORD = re.compile(_TOKEN + rb"*")
 _CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f\x7f]")
-_METHOD_LIKE = re.compile(
-    rb"[A-Z][A-Z_-]{0,31}|(?i:get|head|post|put|delete|connect|options|trace|patch)"
-)
+_LETTERS = re.compile(rb"[A-Za-z_-]+")
+_METHOD_LIKE = re.compile(rb"[A-Z_-]+|(?i:get|head|post|put|delete|connect|options|trace|patch)")
 _HTTP09_TARGET = re.compile(rb"(?!rtsp)(?:/|\*|[^ ]*://)", re.IGNORECASE)
 
 
@@ -48,9 +47,9 @@ def read_first_line(data: bytes) -> FirstLine | NeedMore | Absent:
     line_end = data.find(b"\n", word_end)
     line = data[start : line_end if line_end >= 0 else len(data)]
     if _CONTROL.search(line):
-        if _METHOD_LIKE.fullmatch(word):
+        if _LETTERS.fullmatch(word):
             raise BrokenError("control characters in the request line")
-        return ABSENT
+        return ABSENT  # as git's own protocol: digits, a command, a path, NUL, no line end
     if line_end < 0:
         return NeedMore(len(data) + 1)
     if not _resembles_request(word, line):
