@@ -15,6 +15,7 @@ from ramnet.ruleset.situation import (
 CUT_MARK: Final = 0x52414D43
 """ct mark of connections that were older than the rules ("RAMC")."""
 
+_IN_MIDSTREAM = "tcp flags & (fin | syn | rst | ack) != syn"
 _ICMP_ERRORS = "destination-unreachable, time-exceeded, parameter-problem"
 _ICMPV6_NEEDED = (
     "destination-unreachable, packet-too-big, time-exceeded, parameter-problem, "
@@ -88,6 +89,8 @@ def _to_gate(situation: Situation) -> Iterator[str]:
     yield f"udp dport 53 redirect to :{ports.resolver}"
     yield f"tcp dport 53 redirect to :{ports.resolver}"
     yield "meta l4proto != tcp accept"
+    # NAT would take a connection in mid-stream for a new one.
+    yield f"{_IN_MIDSTREAM} accept"
     yield f"ip daddr {SINKHOLE4} meta l4proto tcp redirect to :{ports.proxy}"
     yield f"ip6 daddr {SINKHOLE6} meta l4proto tcp redirect to :{ports.proxy}"
     published = " tcp dport != @published" if situation.capabilities.dynamic_sets else ""
@@ -99,7 +102,8 @@ def _to_gate(situation: Situation) -> Iterator[str]:
 def _output(situation: Situation) -> Iterator[str]:
     low, high = situation.ephemeral
     yield from _excepted(situation)
-    yield f"ct mark {CUT_MARK:#x} goto refuse"
+    # The reset that answers goes by loopback and carries the same mark.
+    yield f'oifname != "lo" ct mark {CUT_MARK:#x} goto refuse'
     yield "ct direction reply accept"
     yield "ct status dnat goto redirected"
     yield f"ip daddr {SINKHOLE4} goto refuse"
@@ -151,8 +155,7 @@ def _input(situation: Situation) -> Iterator[str]:
             yield f"udp dport {exemption.port} accept"
     inbound = sorted(p for p in situation.listening if not low <= p <= high)
     other = f"tcp dport != {{ {', '.join(map(str, inbound))} }} " if inbound else ""
-    begun = "tcp flags & (fin | syn | rst | ack) != syn"
-    yield f"ct state new {begun} {other}ct mark set {CUT_MARK:#x}"
+    yield f"ct state new {_IN_MIDSTREAM} {other}ct mark set {CUT_MARK:#x}"
     yield f"ct state new udp dport {low}-{high} drop"
 
 

@@ -1,0 +1,134 @@
+"""Container networks: near by what their links are, reached through the gate, never cut off."""
+
+import contextlib
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from ramnet.kernel.enforcer import Enforcer
+from tests.kernel.conftest import FAR4, VM4, Wire, client, listener, original_destination
+from tests.lab.host import Host
+
+Hosts = tuple[Host, Host]
+BRIDGE4, INNER4 = "172.31.0.1", "172.31.0.2"
+
+
+@pytest.fixture(scope="module")
+def container(
+    hosts: Hosts, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Host]:
+    """A host behind a bridge of the vm, as Docker arranges it, forwarded and masqueraded."""
+    vm = hosts[0]
+    inner = Host.create("container", tmp_path_factory.mktemp("container") / "container")
+    commands = [
+        "ip link add anyname type bridge",
+        f"ip addr add {BRIDGE4}/24 dev anyname",
+        "ip link set dev anyname up",
+        "ip link add port0 type veth peer name inside",
+        "ip link set dev port0 master anyname up",
+    ]
+    for command in commands:
+        vm.run(command.split()).check()
+    _move(vm, inner)
+    # Inside the host: /proc/sys/net is that of whoever opens it.
+    vm.run(["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"]).check()
+    vm.run(["nft", "-f", "-"], stdin=_NAT).check()
+    yield inner
+    vm.run(["ip", "link", "del", "anyname"]).check()
+    vm.run(["nft", "delete table ip dockerlike"]).check()
+    inner.close()
+
+
+_NAT = f"""
+table ip dockerlike {{
+    chain post {{
+        type nat hook postrouting priority 100;
+        ip saddr 172.31.0.0/24 oifname != "anyname" masquerade
+    }}
+    chain out {{
+        type nat hook output priority -100;
+        ip daddr {VM4} tcp dport 8088 dnat to {INNER4}:80
+    }}
+}}
+"""
+
+
+def _move(vm: Host, inner: Host) -> None:
+    subprocess.run(
+        ["nsenter", f"--net={vm.network_path}", "ip", "link", "set", "dev", "inside",
+         "netns", str(inner.pid)], check=True,
+    )  # fmt: skip
+    for command in (
+        f"ip addr add {INNER4}/24 dev inside",
+        "ip link set dev inside up",
+        f"ip route add default via {BRIDGE4}",
+    ):
+        inner.run(command.split()).check()
+
+
+def test_a_bridge_of_veths_is_a_container_network(container: Host, installed: Enforcer) -> None:
+    assert installed.near.containers4 == {"172.31.0.0/24"}
+
+
+def test_a_bridge_with_another_port_is_not(
+    hosts: Hosts, container: Host, installed: Enforcer
+) -> None:
+    hosts[0].run(["ip", "tuntap", "add", "foreign", "mode", "tap"]).check()
+    hosts[0].run(["ip", "link", "set", "dev", "foreign", "master", "anyname"]).check()
+    try:
+        assert installed.refresh()
+        assert installed.near.containers4 == frozenset()
+    finally:
+        hosts[0].run(["ip", "link", "del", "foreign"]).check()
+    assert installed.refresh()
+    assert installed.near.containers4 == {"172.31.0.0/24"}
+
+
+def test_the_scope_reaches_a_container_through_the_gate(
+    hosts: Hosts, container: Host, installed: Enforcer
+) -> None:
+    with client(hosts[0], socket.AF_INET) as sock:
+        sock.connect((INNER4, 80))
+        accepted, _ = listener(installed, "transparent", socket.AF_INET).accept()
+        with accepted:
+            assert original_destination(accepted) == (INNER4, 80)
+
+
+def test_udp_and_ping_to_a_container_pass(
+    hosts: Hosts, container: Host, installed: Enforcer
+) -> None:
+    with (
+        client(container, socket.AF_INET, socket.SOCK_DGRAM) as service,
+        client(hosts[0], socket.AF_INET, socket.SOCK_DGRAM) as sock,
+    ):
+        service.bind((INNER4, 7000))
+        sock.sendto(b"ping", (INNER4, 7000))
+        assert service.recv(16) == b"ping"
+
+
+def test_forwarded_traffic_of_a_container_passes(
+    hosts: Hosts, container: Host, installed: Enforcer, wire: Wire
+) -> None:
+    with (
+        client(container, socket.AF_INET, socket.SOCK_DGRAM) as sock,
+        client(hosts[1], socket.AF_INET, socket.SOCK_DGRAM) as server,
+    ):
+        server.bind((FAR4, 53))
+        sock.sendto(b"question", (FAR4, 53))
+        question, asker = server.recvfrom(64)
+        server.sendto(b"answer", asker)
+        assert (question, sock.recv(64)) == (b"question", b"answer")
+    assert wire.sent()
+
+
+def test_a_port_published_by_nat_alone_comes_to_the_gate_at_the_second_try(
+    hosts: Hosts, container: Host, installed: Enforcer
+) -> None:
+    """Docker without userland-proxy: nobody listens, a DNAT in OUTPUT leads to the container."""
+    with client(hosts[0], socket.AF_INET) as sock:
+        sock.connect((VM4, 8088))  # the first SYN is dropped; the kernel sends it again
+        accepted, _ = listener(installed, "transparent", socket.AF_INET).accept()
+        with accepted, contextlib.suppress(OSError):
+            assert original_destination(accepted) == (VM4, 8088)
