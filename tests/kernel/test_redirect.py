@@ -56,7 +56,7 @@ def test_udp_is_refused_at_once(
 ) -> None:
     with client(hosts[0], family, socket.SOCK_DGRAM) as sock:
         sock.connect((far, port))
-        with pytest.raises(OSError) as raised:  # noqa: PT011 - the errno is asserted below
+        with pytest.raises(OSError) as raised:
             sock.send(b"out")
             sock.recv(1)
     assert raised.value.errno in (errno.EPERM, errno.ECONNREFUSED)
@@ -77,9 +77,11 @@ def test_other_protocols_are_refused(
     hosts: Hosts, wire: Wire, installed: Enforcer, protocol: int
 ) -> None:
     echo_request = b"\x08\x00\xf7\xff\x00\x00\x00\x00"
-    with hosts[0].socket(socket.AF_INET, socket.SOCK_RAW, protocol) as sock:
-        with pytest.raises(PermissionError):
-            sock.sendto(echo_request, (FAR4, 0))
+    with (
+        hosts[0].socket(socket.AF_INET, socket.SOCK_RAW, protocol) as sock,
+        pytest.raises(PermissionError),
+    ):
+        sock.sendto(echo_request, (FAR4, 0))
     assert wire.sent() == []
 
 
