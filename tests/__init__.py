@@ -1,0 +1,1 @@
+"""ramnet's tests: `unit` (pure), `gate` and `daemon` (sockets), `lab` (the hosts), `system`."""
