@@ -1,0 +1,165 @@
+"""Decide by name and port, straight from a compiled policy."""
+
+import re
+from collections.abc import Iterator
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ramnet.policy.layout import DENIED, ENABLED, HAS_SOURCE, LOCAL
+from ramnet.policy.name import ends_in_number
+from ramnet.policy.pattern import Kind, glob_regex, pattern_text
+from ramnet.policy.reader import GLOBS, Reader, Record
+from ramnet.policy.sentence import MAX_TEXT, fold, one_line
+
+if TYPE_CHECKING:
+    from mmap import mmap
+
+
+class Outcome(Enum):
+    """What the policy says of a name."""
+
+    ALLOWED = "allowed"
+    DENIED = "denied"  #: an entry says ``allowed = false``
+    UNLISTED = "unlisted"  #: no entry matches
+
+
+class Verdict(NamedTuple):
+    """A decision, and the text of the entry that made it (None where none did).
+
+    ``local``: an entry that allows the name has ``local = true``, so that it may lie
+    on a loopback or link-local address.
+    """
+
+    outcome: Outcome
+    entry: str | None = None
+    local: bool = False
+
+    @property
+    def allowed(self) -> bool:
+        """Whether to let it pass."""
+        return self.outcome is Outcome.ALLOWED
+
+
+_UNLISTED: Final = Verdict(Outcome.UNLISTED)
+_UNRESTRICTED: Final = Verdict(Outcome.ALLOWED, "enabled = false")
+_EVERY_PORT: Final = 0
+_PORTS: Final = 65535
+# Which kinds match, a bit for each, by the labels a name has in front of the base: 0, 1, more.
+_KINDS: Final = (
+    1 << Kind.EXACT | 1 << Kind.DOMAIN,
+    1 << Kind.ONE | 1 << Kind.BELOW | 1 << Kind.DOMAIN,
+    1 << Kind.BELOW | 1 << Kind.DOMAIN,
+)
+
+
+class Policy:
+    """A compiled policy in use: no object for an entry, only the blob.
+
+    ``buffer`` is kept and must not change while the policy lives; a memory file should be
+    sealed against shrinking before it is mapped.
+
+    Raises:
+        PolicyError: the buffer holds no compiled policy of this format. ``decide`` raises
+            it too where the damage lies in what it reads; a caller refuses then.
+    """
+
+    def __init__(self, buffer: "bytes | bytearray | memoryview | mmap") -> None:
+        self._reader = reader = Reader(buffer)
+        self.version: int = reader.version
+        self.organization: str = reader.organization
+        self.contact: str = reader.contact
+        self.digest: str = reader.digest.hex() if reader.flags & HAS_SOURCE else ""
+        self.enabled: bool = bool(reader.flags & ENABLED)
+        self.entry_count: int = reader.count
+
+    @classmethod
+    def empty(cls, reason: str) -> "Policy":
+        """A policy that allows nothing; ``reason`` takes the contact's place in the sentence."""
+        from ramnet.policy.document import Document
+        from ramnet.policy.index import compile_policy
+
+        contact = one_line(reason, MAX_TEXT)
+        return cls(compile_policy(Document(docker_hub=False, contact=contact)))
+
+    def verify(self) -> None:
+        """Check the whole blob, 1 ms for each 2 MB; opening checks the header alone.
+
+        Raises:
+            PolicyError: it is damaged.
+        """
+        self._reader.verify()
+
+    def decide(self, name: str, port: int | None = None) -> Verdict:
+        """Decide for a normalised ``name`` and a port, None for "on any port at all".
+
+        A denial wins wherever it matches. With None, which is what a resolver asks,
+        the name is allowed if some port of it is. An address is never allowed.
+        """
+        if not self.enabled:
+            return _UNRESTRICTED
+        candidates = self._reader.candidates(name)
+        if not candidates:
+            return _UNLISTED
+        matches = [r for r in self._matching(name, candidates) if _on_port(r, port)]
+        denied = [r for r in matches if r.flags & DENIED]
+        allowed = [r for r in matches if not r.flags & DENIED]
+        if port is None:
+            denied = _denied_throughout(allowed, denied)
+        return self._verdict(allowed, denied)
+
+    def sentence(self, host: str, *, ascii: bool = False) -> str:  # noqa: A002
+        """Return what a refused person reads, one line; ``ascii`` folds it to ASCII."""
+        host = one_line(host, 255)
+        text = f"{self.organization} has disallowed access to {host}. {self.contact} (ramnet)"
+        return fold(text) if ascii else text
+
+    def _matching(self, name: str, candidates: list[tuple[int, int]]) -> Iterator[Record]:
+        """Yield every record that matches the name, whatever its port."""
+        for offset, distance in candidates:
+            for record in self._reader.records(offset):
+                if distance != GLOBS:
+                    if 1 << record.kind & _KINDS[distance]:
+                        yield record
+                elif _glob(record.glob).fullmatch(name) and not ends_in_number(name):
+                    yield record
+
+    def _verdict(self, allowed: list[Record], denied: list[Record]) -> Verdict:
+        """Name the first entry, in the document's order, that decided."""
+        if denied:
+            return Verdict(Outcome.DENIED, self._text(min(denied)))
+        if not allowed:
+            return _UNLISTED
+        local = any(r.flags & LOCAL for r in allowed)
+        return Verdict(Outcome.ALLOWED, self._text(min(allowed)), local)
+
+    def _text(self, record: Record) -> str:
+        origin = self._reader.origin(record.origin)
+        if origin == "docker_hub":
+            return origin
+        text = pattern_text(record.kind, record.base, record.port, record.glob)
+        if record.kind == Kind.DOMAIN:
+            text += " (domain)"
+        return f"{text} ({origin})" if origin else text
+
+
+def _on_port(record: Record, port: int | None) -> bool:
+    return port is None or record.port in (_EVERY_PORT, port)
+
+
+def _denied_throughout(allowed: list[Record], denied: list[Record]) -> list[Record]:
+    """Return the denials that leave no port of the allowances, else none."""
+    ports = {r.port for r in denied}
+    if _EVERY_PORT in ports:
+        return [r for r in denied if r.port == _EVERY_PORT]
+    if not allowed:
+        return []
+    open_ports = {r.port for r in allowed}
+    if _EVERY_PORT in open_ports:
+        return denied if len(ports) >= _PORTS else []
+    return denied if open_ports <= ports else []
+
+
+@lru_cache(maxsize=4096)
+def _glob(glob: str) -> re.Pattern[str]:
+    return glob_regex(glob)
