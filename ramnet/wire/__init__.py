@@ -5,7 +5,7 @@ say one of four things (:mod:`ramnet.wire.result`):
 
 ====================  =========================================================================
 a value               the beginning is whole; ``length`` says where it ends
-``NeedMore(total)``   so far so good; nothing can change before ``total`` bytes are there
+``NeedMore(total)``   so far so good; no value and no ``ABSENT`` before ``total`` bytes are there
 ``Malformed``         it claims to be this protocol and breaks its rules: never pass it on
 ``ABSENT``            it is another protocol, whatever follows
 ====================  =========================================================================

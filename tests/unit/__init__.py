@@ -1,0 +1,1 @@
+"""Tests of the pure rooms: no root, no network but loopback."""
