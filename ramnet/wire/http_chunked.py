@@ -68,16 +68,32 @@ class ChunkedBody:
             moved = min(len(view), self.remaining)
             self.skip(moved)
             return moved
-        limit = {_Expect.DATA_END: 2, _Expect.SIZE: MAX_SIZE_LINE}.get(self._expect, MAX_TRAILERS)
+        if self._expect is _Expect.DATA_END:
+            return self._read_data_end(view)
+        return self._read_line(view)
+
+    def _read_data_end(self, view: memoryview) -> int:
+        part = bytes(view[: 2 - len(self._line)])
+        self._line += part
+        if not b"\r\n".startswith(self._line):
+            raise BrokenError("a chunk is longer than its size")
+        if self._line == b"\r\n":
+            self._line = b""
+            self._expect = _Expect.SIZE
+        return len(part)
+
+    def _read_line(self, view: memoryview) -> int:
+        limit = MAX_SIZE_LINE if self._expect is _Expect.SIZE else MAX_TRAILERS
         part = bytes(view[: limit + 1 - len(self._line)])
         end = part.find(b"\n") + 1
-        self._line += part[:end] if end else part
         if end:
-            line, self._line = self._line, b""
+            line, self._line = self._line + part[:end], b""
             self._take_line(line)
-        elif len(self._line) > limit or (self._expect is _Expect.DATA_END and self._line != b"\r"):
+            return end
+        self._line += part
+        if len(self._line) > limit:
             raise BrokenError("a line of a chunked body is too long")
-        return end or len(part)
+        return len(part)
 
     def _take_line(self, line: bytes) -> None:
         text = line.removesuffix(b"\r\n")
@@ -85,12 +101,8 @@ class ChunkedBody:
             raise BrokenError("a CR or LF stands alone in a chunked body")
         if self._expect is _Expect.SIZE:
             self._take_size(text)
-        elif self._expect is _Expect.TRAILER:
-            self._take_trailer(text)
-        elif text:
-            raise BrokenError("a chunk is longer than its size")
         else:
-            self._expect = _Expect.SIZE
+            self._take_trailer(text)
 
     def _take_size(self, text: bytes) -> None:
         match = _SIZE.fullmatch(text)

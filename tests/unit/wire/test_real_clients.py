@@ -132,7 +132,7 @@ def curl(*options: str) -> Callable[[int], list[str]]:
 
 def test_curl_with_a_body_it_holds_back() -> None:
     with caught(curl("-d", "a=b", "-H", "Expect: 100-continue", "http://127.0.0.1:{port}/x")) as c:
-        data, head = c.read(read_request_head)
+        _, head = c.read(read_request_head)
         port = c.connection.getsockname()[1]
     assert isinstance(head, RequestHead)
     assert (head.method, head.target, head.form) == ("POST", "/x", "origin")
