@@ -1,0 +1,31 @@
+"""The commands: parse, call, print; what they do is in the other rooms.
+
+Every command imports what it needs when it runs: ``ramnet check`` must not pay for asyncio,
+rich or pyroute2. Exit codes are a contract: 0 yes or done, 1 no, denied or findings, 2 usage,
+3 the service does not run, 4 the kernel refused or privilege is missing.
+"""
+
+import click
+
+from ramnet import __version__
+from ramnet.cli import ca, facts, policy, service
+from ramnet.cli.common import Group
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ramnet", message="%(prog)s %(version)s")
+def main() -> None:
+    """Decide which container registries this machine's Docker may reach."""
+
+
+for _command in (
+    service.run,
+    service.down,
+    service.status,
+    facts.check,
+    facts.events,
+    facts.rules,
+    policy.policy,
+    ca.ca,
+):
+    main.add_command(_command)

@@ -1,0 +1,58 @@
+"""Asks a running service over its control socket; without asyncio, so that it is quick."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any, Final
+
+from ramnet.errors import KernelRefusedError, NotRunningError, RamnetError
+
+TIME_LIMIT: Final = 15.0
+"""Seconds; ``down`` is answered when the rules are gone."""
+_MAX_ANSWER: Final = 16 << 20
+
+
+def ask(control_socket: str | Path, method: str, path: str) -> Any:
+    """The JSON that the service answers with.
+
+    Raises NotRunningError when nobody answers, KernelRefusedError when the caller may not ask,
+    RamnetError with the service's own reason otherwise.
+    """
+    request = f"{method} {path} HTTP/1.1\r\nHost: ramnet\r\nConnection: close\r\n\r\n"
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(TIME_LIMIT)
+            sock.connect(str(control_socket))
+            sock.sendall(request.encode("ascii"))
+            answer = _read_all(sock)
+    except PermissionError as error:
+        raise KernelRefusedError(f"{control_socket}: {error.strerror}") from error
+    except (OSError, TimeoutError) as error:
+        reason = error.strerror or "no answer"
+        raise NotRunningError(
+            f"the service does not answer on {control_socket} ({reason}); start it with: ramnet run"
+        ) from error
+    return _take_apart(answer, control_socket)
+
+
+def _read_all(sock: socket.socket) -> bytes:
+    pieces, size = [], 0
+    while size <= _MAX_ANSWER and (piece := sock.recv(65536)):
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces)
+
+
+def _take_apart(answer: bytes, control_socket: str | Path) -> Any:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    try:
+        status = int(head.split(b" ", 2)[1])
+        document = json.loads(body)
+    except (IndexError, ValueError) as error:
+        raise NotRunningError(f"what answers on {control_socket} is not ramnet") from error
+    if status == 200:
+        return document
+    reason = document.get("error", status) if isinstance(document, dict) else status
+    if status == 403:
+        raise KernelRefusedError(f"the service refused: {reason}")
+    raise RamnetError(f"the service refused: {reason}")

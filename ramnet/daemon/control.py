@@ -1,0 +1,140 @@
+"""The control socket: HTTP/1.1 with JSON on a Unix socket, so that curl is a client.
+
+::
+
+    GET  /v1/status    the document of ``ramnet status --json``; anybody may read it
+    POST /v1/down      take every rule away, answer, and end the service; root only
+
+One request a connection. Who asks is the kernel's word (SO_PEERCRED, unix(7)).
+"""
+
+import asyncio
+import contextlib
+import json
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from ramnet.errors import RamnetError
+from ramnet.wire.http import read_request_head
+from ramnet.wire.http_model import RequestHead
+from ramnet.wire.result import NeedMore
+
+MAX_HEAD: Final = 8192
+TIME_LIMIT: Final = 5.0
+"""Seconds until a client must have asked."""
+MAX_CLIENTS: Final = 32
+_UCRED: Final = struct.Struct("iII")  # pid, uid, gid
+
+
+class Reply(NamedTuple):
+    """Status and JSON body."""
+
+    status: HTTPStatus
+    body: Any
+
+
+class Route(NamedTuple):
+    """What answers one method on one path."""
+
+    handle: Callable[[], Awaitable[Any]]
+    root_only: bool = False
+
+
+class Control:
+    """Serves the routes on the socket until ``close``."""
+
+    def __init__(self, path: Path, routes: dict[tuple[str, str], Route]) -> None:
+        """``routes`` by method and path."""
+        self._path, self._routes = path, routes
+        self._clients: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen; the caller holds the lock that makes a socket found here a stale one."""
+        self._path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._client, self._path, limit=MAX_HEAD)
+        self._path.chmod(0o666)
+
+    async def close(self) -> None:
+        """Stop listening, remove the socket, and let those finish who asked already."""
+        if self._server is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+        if self._clients:
+            await asyncio.wait(self._clients, timeout=TIME_LIMIT)
+
+    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        try:
+            if len(self._clients) <= MAX_CLIENTS:
+                await self._serve(reader, writer)
+        except (OSError, TimeoutError):
+            return
+        finally:
+            self._clients.discard(task)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(TIME_LIMIT):
+            head = await _read_head(reader)
+        reply = await self._answer(head, _peer_uid(writer))
+        writer.write(_encode(reply, head_only=head is not None and head.method == "HEAD"))
+        async with asyncio.timeout(TIME_LIMIT):
+            await writer.drain()
+
+    async def _answer(self, head: RequestHead | None, uid: int) -> Reply:
+        if head is None:
+            return _error(HTTPStatus.BAD_REQUEST, "this is not an HTTP/1.1 request")
+        path = head.target.partition("?")[0]
+        method = "GET" if head.method == "HEAD" else head.method
+        route = self._routes.get((method, path))
+        if route is None:
+            if any(known == path for _, known in self._routes):
+                return _error(HTTPStatus.METHOD_NOT_ALLOWED, f"{path} does not take {method}")
+            return _error(HTTPStatus.NOT_FOUND, f"there is no {path}")
+        if route.root_only and uid != 0:
+            return _error(HTTPStatus.FORBIDDEN, "only root may do that")
+        try:
+            return Reply(HTTPStatus.OK, await route.handle())
+        except RamnetError as error:
+            return _error(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+
+
+async def _read_head(reader: asyncio.StreamReader) -> RequestHead | None:
+    data = b""
+    while True:
+        piece = await reader.read(MAX_HEAD)
+        data += piece
+        head = read_request_head(data, limit=MAX_HEAD)
+        if isinstance(head, RequestHead):
+            return head
+        if not isinstance(head, NeedMore) or not piece:
+            return None
+
+
+def _peer_uid(writer: asyncio.StreamWriter) -> int:
+    sock = writer.get_extra_info("socket")
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    return int(_UCRED.unpack(credentials)[1])
+
+
+def _error(status: HTTPStatus, sentence: str) -> Reply:
+    return Reply(status, {"error": sentence})
+
+
+def _encode(reply: Reply, *, head_only: bool) -> bytes:
+    body = json.dumps(reply.body, indent=2).encode() + b"\n"
+    head = (
+        f"HTTP/1.1 {reply.status.value} {reply.status.phrase}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + (b"" if head_only else body)

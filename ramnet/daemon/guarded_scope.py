@@ -1,0 +1,199 @@
+"""One scope as the service holds it: its rules, its gate, and what changes around it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from socket import socket
+from typing import Any, Final, Protocol
+
+from ramnet.config import Config, Scope
+from ramnet.daemon import places, resolv_conf
+from ramnet.daemon.gate_keeper import WORKER, GateKeeper, Place
+from ramnet.errors import ConfigError, RamnetError
+from ramnet.gate.spec import GateSpec, Surroundings
+from ramnet.kernel.surroundings import Near
+from ramnet.ruleset import SINKHOLE4, SINKHOLE6
+
+_CHECK_EVERY: Final = 4
+"""Looks at the surroundings for each look at the rules themselves."""
+
+
+class Enforcing(Protocol):
+    """What the service needs of ``ramnet.kernel.enforcer.Enforcer``."""
+
+    listeners: dict[str, list[socket]]
+    sinkhole6: bool
+
+    @property
+    def namespace_descriptor(self) -> int:
+        """Open file of the scope's network namespace."""
+
+    @property
+    def gate_cgroup(self) -> Path | None:
+        """The cgroup that the gate joins."""
+
+    @property
+    def gate_ports(self) -> frozenset[int]:
+        """Ports of the gate's listeners."""
+
+    @property
+    def near(self) -> Near:
+        """Own addresses and container networks."""
+
+    def install(self) -> None:
+        """Listeners, routes, rules."""
+
+    def apply(self) -> None:
+        """Set the whole desired state again."""
+
+    def refresh(self) -> bool:
+        """Bring sets up to date; True when ``near`` changed."""
+
+    def intact(self) -> bool:
+        """Whether the rules stand as installed."""
+
+    def refused(self) -> dict[str, int]:
+        """Packets that the rules refused."""
+
+    def remove(self) -> None:
+        """Take everything away."""
+
+    def close(self) -> None:
+        """Let go; the rules stay."""
+
+    def describe(self) -> dict[str, Any]:
+        """For ``ramnet status``."""
+
+
+MakeEnforcer = Callable[[Config, Scope], Enforcing]
+
+
+class GuardedScope:
+    """Made after ``install``; from then on nothing of the scope leaves but through its gate."""
+
+    def __init__(
+        self,
+        config: Config,
+        enforcer: Enforcing,
+        spec: GateSpec,
+        *,
+        netns: str,
+        tell: Callable[[str], None],
+        changed: Callable[[], None],
+        command: Sequence[str] = WORKER,
+    ) -> None:
+        """Raises ConfigError where no resolver can be used, with the remedy."""
+        self._config, self._enforcer, self._netns, self._tell = config, enforcer, netns, tell
+        self.name = spec.scope
+        self.resolver_problem: str | None = None
+        self.kernel_problem: str | None = None
+        self.intact = True
+        self._looks = 0
+        self._resolv_conf = ""
+        if not self._follow_resolv_conf():
+            raise ConfigError(f"scope {self.name}: {self.resolver_problem}")
+        self.keeper = GateKeeper(
+            spec,
+            Place(enforcer.namespace_descriptor, enforcer.gate_cgroup, enforcer.listeners),
+            self._surroundings(),
+            tell=tell,
+            changed=changed,
+            command=command,
+        )
+
+    def look(self) -> None:
+        """Bring rules and gate up to date with the machine; what fails is told and tried again."""
+        self._looks += 1
+        try:
+            self._enforcer.refresh()
+            if self._looks % _CHECK_EVERY == 0:
+                self._check()
+            problem = None
+        except (RamnetError, OSError) as error:
+            problem = str(error)
+        if problem and problem != self.kernel_problem:
+            self._tell(f"scope {self.name}: {problem}")
+        self.kernel_problem = problem
+        self._follow_resolv_conf()
+        self.keeper.update(self._surroundings())
+
+    def describe(self) -> dict[str, Any]:
+        """This scope in ``ramnet status``."""
+        keeper = self.keeper
+        return {
+            **self._enforcer.describe(),
+            "gate_pid": keeper.pid,
+            "gate_ready": keeper.ready,
+            "restarts": keeper.restarts,
+            "resolver": keeper.status.get("resolver", {}),
+            "proxy": keeper.status.get("proxy", {}),
+            "events_lost": keeper.status.get("events_lost", 0),
+            "rules": {
+                "intact": self.intact,
+                "problem": self.kernel_problem,
+                "refused_packets": self._refused(),
+            },
+        }
+
+    def remove(self) -> None:
+        """Take the scope's rules, routes and listeners away."""
+        self._enforcer.remove()
+
+    def close(self) -> None:
+        """Let go of listeners and namespace; the rules stay."""
+        self._enforcer.close()
+
+    def _check(self) -> None:
+        self.intact = self._enforcer.intact()
+        if not self.intact:
+            self._tell(f"scope {self.name}: the rules were changed by somebody; setting them again")
+            self._enforcer.apply()
+            self.intact = self._enforcer.intact()
+
+    def _refused(self) -> dict[str, int] | None:
+        try:
+            return self._enforcer.refused()
+        except (RamnetError, OSError):
+            return None
+
+    def _follow_resolv_conf(self) -> bool:
+        """Take the newest usable text; the last one stays where there is none now."""
+        configured = bool(self._config.resolver.upstream)
+        choice = resolv_conf.read_for(self._netns, configured=configured)
+        if choice.problem and choice.problem != self.resolver_problem:
+            self._tell(f"scope {self.name}: {choice.problem}")
+        self.resolver_problem = choice.problem
+        if choice.text is None:
+            return False
+        self._resolv_conf = choice.text
+        return True
+
+    def _surroundings(self) -> Surroundings:
+        near = self._enforcer.near
+        return Surroundings(
+            addresses=sorted(near.addresses),
+            networks=sorted(near.containers4 | near.containers6),
+            resolv_conf=self._resolv_conf,
+            gate_ports=sorted(self._enforcer.gate_ports),
+        )
+
+
+def gate_spec(
+    config: Config,
+    scope: Scope,
+    enforcer: Enforcing,
+    *,
+    authority: tuple[Path, Path] | None,
+) -> GateSpec:
+    """How the scope's gate works; ``authority`` is certificate and key."""
+    certificate, key = authority or (None, None)
+    return GateSpec(
+        scope=scope.name,
+        resolver=config.resolver,
+        proxy=config.proxy,
+        denial=config.denial,
+        sinkhole4=SINKHOLE4,
+        sinkhole6=SINKHOLE6 if enforcer.sinkhole6 else None,
+        event_log=str(places.event_log(config, scope.name)),
+        ca_certificate=str(certificate) if certificate else None,
+        ca_key=str(key) if key else None,
+    )

@@ -1,0 +1,229 @@
+"""``ramnet run``: puts the service together, in the one order that is never open."""
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ramnet.audit import Event, EventLog
+from ramnet.config import Config
+from ramnet.daemon import authority, places, status
+from ramnet.daemon.adoption import Adoption
+from ramnet.daemon.compiler import compile_document
+from ramnet.daemon.control import Control, Route
+from ramnet.daemon.docker_proxies import unknown_proxies
+from ramnet.daemon.gate_keeper import WORKER, GateKeeper
+from ramnet.daemon.guarded_scope import Enforcing, GuardedScope, MakeEnforcer, gate_spec
+from ramnet.daemon.news import News
+from ramnet.daemon.notify import notify, watchdog_interval
+from ramnet.daemon.policy_keeper import Compile, PolicyKeeper
+from ramnet.errors import RamnetError
+from ramnet.kernel.docker import DockerProxy, gather_proxies
+
+LOOK: Final = 0.25
+"""Seconds between two looks at the surroundings of every scope."""
+DOCKER_LOOK: Final = 10.0
+"""Seconds between two looks at dockerd's own proxies."""
+
+
+def _to_stderr(sentence: str) -> None:
+    print(f"ramnet: {sentence}", file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What the service works with; tests put stand-ins here."""
+
+    make_enforcer: MakeEnforcer
+    create_authority: authority.Create
+    worker: Sequence[str] = WORKER
+    compile_: Compile = compile_document
+    docker_proxies: Callable[[], list[DockerProxy]] = gather_proxies
+    log: Callable[[str], None] = _to_stderr
+
+
+class Service:
+    """One run of the service."""
+
+    def __init__(self, config: Config, means: Means) -> None:
+        """Raises RamnetError when another service runs already."""
+        places.make_directories(config)
+        self._lock = places.Lock(config.run_dir)
+        self._config, self._means = config, means
+        self._events = EventLog(places.service_log(config))
+        self._began = time.monotonic()
+        self._enforcers: list[Enforcing] = []
+        self._scopes: list[GuardedScope] = []
+        self._state, self._started = "starting", False
+        self._ca_problem: str | None = None
+        self._docker_problems: list[str] = []
+        self._end = asyncio.Event()
+        self._news = News()
+        self._adoption = Adoption(self._keepers, self._news)
+        self._policy = PolicyKeeper(
+            Path(config.policy),
+            Path(config.state_dir),
+            compile_=means.compile_,
+            install=self._adoption.install,
+            tell=self.tell,
+        )
+        routes = {
+            ("GET", "/v1/status"): Route(self._status),
+            ("POST", "/v1/down"): Route(self._down, root_only=True),
+        }
+        self._control = Control(Path(config.control_socket), routes)
+
+    def tell(self, sentence: str) -> None:
+        """One line for the journal and one event for the audit log."""
+        self._means.log(sentence)
+        self._events.write(Event(scope="service", kind="service", verdict="info", reason=sentence))
+
+    async def run(self) -> None:
+        """Enforce until SIGTERM, SIGINT or ``down``; the first two leave the rules."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._end.set)
+        try:
+            self._guard()
+            await self._control.start()
+            await self._serve()
+        finally:
+            await self._close()
+
+    def _guard(self) -> None:
+        """Rules first, for every scope; what comes from then on waits or is refused."""
+        for scope in self._config.scopes:
+            enforcer = self._means.make_enforcer(self._config, scope)
+            self._enforcers.append(enforcer)
+            enforcer.install()
+        ca = self._authority()
+        for scope, enforcer in zip(self._config.scopes, self._enforcers, strict=True):
+            guarded = GuardedScope(
+                self._config,
+                enforcer,
+                gate_spec(self._config, scope, enforcer, authority=ca),
+                netns=scope.netns,
+                tell=self.tell,
+                changed=self._news.publish,
+                command=self._means.worker,
+            )
+            self._scopes.append(guarded)
+
+    def _authority(self) -> authority.Authority | None:
+        if self._config.denial.tls != "certificate":
+            return None
+        try:
+            return authority.ensure(self._config.run_dir, self._means.create_authority)
+        except (RamnetError, OSError) as error:
+            self._ca_problem = f"refusals over TLS are alerts without words: {error}"
+            self.tell(self._ca_problem)
+            return None
+
+    async def _serve(self) -> None:
+        for keeper in self._keepers():
+            keeper.start()
+        try:
+            async with asyncio.TaskGroup() as duties:
+                running = [
+                    duties.create_task(duty)
+                    for duty in (
+                        self._keep_policy(),
+                        self._look_around(),
+                        self._look_at_docker(),
+                        self._report_news(),
+                        self._feed_watchdog(),
+                    )
+                ]
+                await self._end.wait()
+                for task in running:
+                    task.cancel()
+        except ExceptionGroup as group:  # a duty ends by an error alone; init starts us anew
+            raise group.exceptions[0] from None
+
+    async def _keep_policy(self) -> None:
+        await self._policy.start()
+        await self._news.until(lambda: self._adoption.complete)
+        self._started = True
+        self._report(ready=True)
+        await self._policy.watch()
+
+    async def _look_around(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            for scope in self._scopes:
+                scope.look()
+            self._report()
+
+    async def _look_at_docker(self) -> None:
+        while True:
+            found = await asyncio.to_thread(self._means.docker_proxies)
+            problems = unknown_proxies(found, self._config.proxy)
+            for problem in problems:
+                if problem not in self._docker_problems:
+                    self.tell(problem)
+            self._docker_problems = problems
+            await asyncio.sleep(DOCKER_LOOK)
+
+    async def _report_news(self) -> None:
+        while True:
+            await self._news.next()
+            self._report()
+
+    async def _feed_watchdog(self) -> None:
+        interval = watchdog_interval()
+        while interval is not None:
+            notify("WATCHDOG=1")
+            await asyncio.sleep(interval)
+
+    def _report(self, *, ready: bool = False) -> None:
+        """Tell the service manager and the log, where the state changed."""
+        state = "starting"
+        if self._started:
+            serving = self._policy.in_force and all(k.serving for k in self._keepers())
+            state = "enforcing" if serving else "refusing"
+        if state != self._state:
+            self._state = state
+            notify(f"{'READY=1' if ready else ''}\nSTATUS={state}")
+            self.tell(state)
+
+    def _keepers(self) -> list[GateKeeper]:
+        return [scope.keeper for scope in self._scopes]
+
+    async def _status(self) -> dict[str, Any]:
+        return status.document(
+            self._config,
+            state=self._state,
+            uptime=time.monotonic() - self._began,
+            policy=status.describe_policy(self._policy, self._adoption.adopted),
+            scopes=[scope.describe() for scope in self._scopes],
+            warnings=self._warnings(),
+        )
+
+    def _warnings(self) -> list[str]:
+        found = [self._ca_problem, *(scope.resolver_problem for scope in self._scopes)]
+        return [*filter(None, found), *status.config_warnings(self._config), *self._docker_problems]
+
+    async def _down(self) -> dict[str, Any]:
+        """Gates first, then the rules, so that nothing of the gates' dies half open."""
+        self._end.set()
+        scopes, self._scopes = self._scopes, []
+        self._enforcers = []
+        for scope in scopes:
+            await scope.keeper.stop()
+        for scope in scopes:
+            scope.remove()
+        self.tell("down: every rule is taken away")
+        return {"state": "down"}
+
+    async def _close(self) -> None:
+        notify("STOPPING=1")
+        await self._control.close()
+        for keeper in self._keepers():
+            await keeper.stop()
+        for enforcer in self._enforcers:
+            enforcer.close()
+        self._events.close()
+        self._lock.release()

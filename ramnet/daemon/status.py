@@ -1,0 +1,77 @@
+"""Pure: the document of ``ramnet status --json``. Its keys are a contract; add, never rename."""
+
+import ipaddress
+import os
+import time
+from typing import Any
+
+import msgspec
+
+from ramnet import __version__
+from ramnet.config import Config, parse_endpoint
+from ramnet.daemon.channel import Adopted
+from ramnet.daemon.policy_keeper import PolicyKeeper
+
+
+def document(
+    config: Config,
+    *,
+    state: str,
+    uptime: float,
+    policy: dict[str, Any],
+    scopes: list[dict[str, Any]],
+    warnings: list[str],
+) -> dict[str, Any]:
+    """All that ``status`` says; ``uptime`` in seconds."""
+    return {
+        "state": state,
+        "version": __version__,
+        "supervisor": {"pid": os.getpid(), "uptime_s": round(uptime, 1)},
+        "policy": policy,
+        "scopes": scopes,
+        "exempt": msgspec.to_builtins(config.exempt),
+        "warnings": warnings,
+    }
+
+
+def describe_policy(keeper: PolicyKeeper, adopted: Adopted | None) -> dict[str, Any]:
+    """The policy in force in its gates' own words, and what became of the newest document."""
+    known = adopted if keeper.in_force else None
+    return {
+        "source": str(keeper.origin) if keeper.origin else None,
+        "configured": str(keeper.source),
+        "version": known.version if known else None,
+        "organization": known.organization if known else None,
+        "digest": known.digest if known else None,
+        "entries": known.entries if known else None,
+        "restricts": known.restricts if known else True,
+        "loaded_at": keeper.loaded_at,
+        "age_s": round(time.monotonic() - keeper.loaded, 1) if keeper.loaded else None,
+        "error": keeper.error,
+        "last_good_error": keeper.kept_error,
+    }
+
+
+def config_warnings(config: Config) -> list[str]:
+    """What ``ramnet.toml`` allows and may not have meant."""
+    servers = [*config.resolver.upstream, *(s for z in config.resolver.zones.values() for s in z)]
+    loopback = [s for s in servers if _on_loopback(s)]
+    found = [
+        f"[resolver] {server} is on this machine: unless its user is exempt, its own questions "
+        "come back to ramnet"
+        for server in loopback
+    ]
+    nobodys = [e for e in config.exempt if e.uid is None and e.cgroup is None]
+    return found + [
+        f"[[exempt]] {_target(e.proto, e.address, e.port)} names neither uid nor cgroup: every "
+        "program may use it"
+        for e in nobodys
+    ]
+
+
+def _on_loopback(server: str) -> bool:
+    return ipaddress.ip_address(parse_endpoint(server, 53).address).is_loopback
+
+
+def _target(proto: str | None, address: str | None, port: int | None) -> str:
+    return " ".join(str(part) for part in (proto, address, port) if part is not None)

@@ -1,0 +1,181 @@
+"""The unprivileged process that holds the gate.
+
+Started as root by the supervisor with descriptors for the channel and the scope's network
+namespace. It enters the namespace, joins the gate's cgroup (sockets belong to the cgroup and
+uid they are created in), gives up every privilege, and serves until the channel ends.
+"""
+
+import argparse
+import asyncio
+import importlib
+import mmap
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from ramnet.daemon import channel
+from ramnet.errors import PolicyError
+from ramnet.gate.spec import GateSpec, Surroundings
+from ramnet.kernel import cgroup, netns
+from ramnet.kernel.process import confine
+from ramnet.policy import Policy
+from ramnet.ruleset import GATE_UID
+
+OPEN_FILES: Final = 131072
+"""Two sockets and a borrowed pipe (two descriptors) for each of 16,384 connections, and more."""
+_LOADED_LATER: Final = ("encodings.idna", "stringprep", "ssl", "cryptography.x509")
+"""Modules that Python or the gate would load when first needed, when it may be too late."""
+
+
+class GateLike(Protocol):
+    """What the worker needs of ``ramnet.gate.gate.Gate``."""
+
+    async def start(self, listeners: dict[str, list[socket.socket]]) -> None:
+        """Serve these sockets."""
+
+    def replace_policy(self, policy: Policy) -> None:
+        """Put a policy in force."""
+
+    def update_surroundings(self, surroundings: Surroundings) -> None:
+        """Take note of what is near."""
+
+    def status(self) -> dict[str, Any]:
+        """Counters and state, as JSON."""
+
+    async def close(self) -> None:
+        """Close every flow and socket."""
+
+
+class MakeGate(Protocol):
+    """``Gate(spec, surroundings)``."""
+
+    def __call__(self, spec: GateSpec, surroundings: Surroundings) -> GateLike:
+        """A gate that does not serve yet and refuses everything."""
+
+
+def main(arguments: Sequence[str], make_gate: MakeGate | None = None) -> int:
+    """Become the gate and serve; returns when the supervisor is gone."""
+    parser = argparse.ArgumentParser("ramnet-gate")
+    parser.add_argument("--channel", type=int, required=True)
+    parser.add_argument("--netns", type=int, required=True)
+    parser.add_argument("--cgroup", type=Path)
+    options = parser.parse_args(arguments)
+    netns.enter(options.netns)
+    os.close(options.netns)
+    if options.cgroup is not None:
+        cgroup.join(options.cgroup, os.getpid())
+    make = make_gate or _load_gate()
+    confine(GATE_UID, GATE_UID, open_files=OPEN_FILES)
+    asyncio.run(_serve(socket.socket(fileno=options.channel), make))
+    return 0
+
+
+def _load_gate() -> MakeGate:
+    # Loaded before the privileges go: a checkout below /root is readable for root alone.
+    for name in _LOADED_LATER:
+        importlib.import_module(name)
+    gate: MakeGate = importlib.import_module("ramnet.gate.gate").Gate
+    return gate
+
+
+async def _serve(supervisor: socket.socket, make_gate: MakeGate) -> None:
+    conversation = Conversation(supervisor, make_gate)
+    try:
+        await conversation.run()
+    finally:
+        await conversation.close()
+
+
+class Conversation:
+    """The gate's end of the channel: one packet after the other, in order."""
+
+    def __init__(self, supervisor: socket.socket, make_gate: MakeGate) -> None:
+        """``supervisor`` is a non-blocking socket."""
+        self._supervisor, self._make_gate = supervisor, make_gate
+        self._gate: GateLike | None = None
+
+    async def run(self) -> None:
+        """Until the supervisor closes its end."""
+        supervisor = self._supervisor
+        while True:
+            try:
+                packet = channel.receive_in_gate(supervisor)
+            except BlockingIOError:
+                await _readable(supervisor)
+                continue
+            if packet is None:
+                return
+            await self._take(*packet)
+
+    async def close(self) -> None:
+        """Close the gate and the channel."""
+        if self._gate is not None:
+            await self._gate.close()
+        self._supervisor.close()
+
+    async def _take(self, message: channel.ToGate, fds: list[int]) -> None:
+        if isinstance(message, channel.Begin):
+            await self._begin(message, fds)
+            return
+        if self._gate is None:
+            raise channel.ChannelError("the first packet was not Begin")
+        match message:
+            case channel.Near():
+                self._gate.update_surroundings(message.surroundings)
+            case channel.Adopt():
+                self._adopt(self._gate, message.serial, fds)
+            case channel.RefuseAll():
+                self._gate.replace_policy(Policy.empty(message.reason))
+                self._say(channel.Adopted(message.serial))
+            case channel.Ping():
+                self._say(channel.Pong(message.serial, self._gate.status()))
+
+    async def _begin(self, message: channel.Begin, fds: list[int]) -> None:
+        listeners: dict[str, list[socket.socket]] = {}
+        for role, fd in zip(message.roles, fds, strict=True):
+            listeners.setdefault(role, []).append(socket.socket(fileno=fd))
+        self._gate = self._make_gate(message.spec, message.surroundings)
+        await self._gate.start(listeners)
+        self._say(channel.Ready())
+
+    def _adopt(self, gate: GateLike, serial: int, fds: list[int]) -> None:
+        (fd,) = fds
+        try:
+            policy = Policy(mmap.mmap(fd, 0, prot=mmap.PROT_READ))
+            policy.verify()
+        except (PolicyError, OSError, ValueError) as error:
+            self._say(channel.Rejected(serial, str(error)))
+            return
+        finally:
+            os.close(fd)
+        gate.replace_policy(policy)
+        self._say(
+            channel.Adopted(
+                serial,
+                version=policy.version,
+                organization=policy.organization,
+                digest=policy.digest,
+                entries=policy.entry_count,
+                restricts=policy.enabled,
+            )
+        )
+
+    def _say(self, message: channel.FromGate) -> None:
+        channel.send(self._supervisor, message)
+
+
+async def _readable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(sock, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(sock)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

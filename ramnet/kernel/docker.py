@@ -1,0 +1,61 @@
+"""Facts about the dockerd of this machine: which proxies its own configuration names."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+DAEMON_JSON: Final = Path("/etc/docker/daemon.json")
+_MAX_BYTES: Final = 1 << 20
+_VARIABLES: Final = ("HTTP_PROXY", "HTTPS_PROXY")
+"""Docker reads them in capitals and in small letters (net/http ProxyFromEnvironment)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DockerProxy:
+    """A proxy that dockerd is told to use, and where."""
+
+    where: str
+    url: str
+
+
+def gather_proxies(
+    daemon_json: Path = DAEMON_JSON, proc: Path = Path("/proc")
+) -> list[DockerProxy]:
+    """From daemon.json and the environment of every dockerd in view.
+
+    Where a file cannot be read or makes no sense, dockerd has that trouble, not we.
+    """
+    return [*_configured(daemon_json), *_in_environments(proc)]
+
+
+def _configured(path: Path) -> Iterator[DockerProxy]:
+    try:
+        document = json.loads(_read(path))
+    except ValueError:
+        return
+    proxies = document.get("proxies") if isinstance(document, dict) else None
+    if not isinstance(proxies, dict):
+        return
+    for key in ("http-proxy", "https-proxy"):
+        if isinstance(proxies.get(key), str) and proxies[key]:
+            yield DockerProxy(f"{path}: proxies.{key}", proxies[key])
+
+
+def _in_environments(proc: Path) -> Iterator[DockerProxy]:
+    for directory in proc.glob("[0-9]*"):
+        if _read(directory / "comm").strip() != b"dockerd":
+            continue
+        for setting in _read(directory / "environ").decode(errors="replace").split("\0"):
+            name, _, url = setting.partition("=")
+            if name.upper() in _VARIABLES and url:
+                yield DockerProxy(f"environment of dockerd ({directory.name}): {name}", url)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_BYTES)
+    except OSError:
+        return b""
