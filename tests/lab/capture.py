@@ -38,6 +38,10 @@ class Packets(tuple[Packet, ...]):
     def where(self, wanted: Callable[[Packet], bool]) -> Packets:
         return Packets(packet for packet in self if wanted(packet))
 
+    def since(self, number: int) -> Packets:
+        """All but the first `number`."""
+        return Packets(self[number:])
+
     def sent_by_vm(self) -> Packets:
         return self.where(lambda packet: packet.sent_by_vm)
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from tests.lab.host import Host
 from tests.lab.processes import LabError, Process, Result, notify
 
-#: Debian's own client, by path: another one may come first on the machine's PATH.
-CLIENT = "/usr/bin/docker"
-DAEMON = "/usr/sbin/dockerd"
+#: Found on a host's own short PATH: another client in /usr/local does not count.
+CLIENT = "docker"
+DAEMON = "dockerd"
 
 
 class Docker:

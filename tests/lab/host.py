@@ -24,9 +24,12 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 #: What a host may change without changing the machine (Debian has both directories).
 _PRIVATE_COPIES = ("/etc", "/usr/local/share/ca-certificates")
 
+#: Where programs of a host are found; what a machine's owner put into /usr/local is not.
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
 #: Programs see this environment and what the caller adds: nothing of the machine's own.
 _ENVIRONMENT = {
-    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    "PATH": PATH,
     "LANG": "C.UTF-8",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
@@ -63,6 +66,7 @@ class Host:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd="/",
+            start_new_session=True,  # Ctrl-C is for whoever made the lab
         )  # fmt: skip
         assert holder.stdout is not None
         if holder.stdout.readline() != b"ready\n":
@@ -154,6 +158,7 @@ class Host:
             stderr=subprocess.PIPE,
             env=self._environment | dict(environment or {}),
             cwd="/",
+            start_new_session=True,
         )
         try:
             out, err = popen.communicate(stdin.encode(), timeout=seconds)
@@ -180,6 +185,7 @@ class Host:
                 stderr=subprocess.STDOUT,
                 env=self._environment | dict(environment or {}),
                 cwd="/",
+                start_new_session=True,
             )
         process = Process(popen, tuple(argv), log_path)
         self._started.append(process)

@@ -10,7 +10,9 @@ import hashlib
 import http.client
 import io
 import json
+import platform
 import socket
+import subprocess
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +24,8 @@ from tests.lab.processes import LabError
 _MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 _LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
-_BUSYBOX = Path("/bin/busybox")
+_BUSYBOX = "/bin/busybox"
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _APPLETS = ("sh", "cat", "echo", "httpd", "ls", "nc", "nslookup", "ping", "sleep", "true", "wget")
 
 
@@ -52,13 +55,20 @@ def _layer(files: Mapping[str, bytes], links: Mapping[str, str]) -> bytes:
     return packed.getvalue()
 
 
+def _busybox() -> dict[str, bytes]:
+    """busybox and, where it is not the static one, the libraries that ldd(1) names."""
+    said = subprocess.run(["ldd", _BUSYBOX], capture_output=True, text=True, check=False).stdout
+    paths = [_BUSYBOX, *(word for word in said.split() if word.startswith("/"))]
+    return {path.lstrip("/"): Path(path).read_bytes() for path in paths}
+
+
 def make_image(label: str) -> Image:
     """Make an image of two layers: busybox, and a file /label that tells images apart."""
     links = {f"bin/{applet}": "busybox" for applet in _APPLETS}
-    base = _layer({"bin/busybox": _BUSYBOX.read_bytes()}, links)
+    base = _layer(_busybox(), links)
     layers = [base, _layer({"label": f"{label}\n".encode()}, {})]
     config = json.dumps({
-        "architecture": "amd64",
+        "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
         "config": {"Cmd": ["cat", "/label"], "Env": ["PATH=/bin"]},
         "rootfs": {"type": "layers", "diff_ids": [digest(layer) for layer in layers]},

@@ -8,26 +8,24 @@ from pathlib import Path
 
 from tests.lab.capture import Capture
 from tests.lab.certificates import Authority
-from tests.lab.docker import CLIENT as DOCKER_CLIENT
-from tests.lab.docker import DAEMON, Docker
+from tests.lab.docker import Docker
+from tests.lab.host import PATH
 from tests.lab.inet import Inet
 from tests.lab.service import Ramnet
 from tests.lab.sweep import make_directory, remove_directory, sweep
 from tests.lab.vm import Vm
 
-_PROGRAMS = (
-    "curl", "dnsmasq", "docker-registry", "fcgiwrap", "git", "ip", "nft", "nginx", "nsenter", "ss",
-    "unshare", DAEMON, DOCKER_CLIENT,
-)  # fmt: skip
+_NO_PROGRAM = {"#", "-", "?"}
+_PACKAGES = Path(__file__).with_name("packages.txt")
 
 
 def missing() -> list[str]:
     """What this machine lacks to run a lab, in words; empty when it can."""
     lacks = [] if _is_root() else ["root privileges"]
-    path = "/usr/sbin:/usr/bin:/sbin:/bin"
-    lacks += [name for name in _PROGRAMS if shutil.which(name, path=path) is None]
-    if not Path("/bin/busybox").exists():
-        lacks.append("/bin/busybox (busybox-static)")
+    for line in _PACKAGES.read_text().splitlines():
+        program, _, packages = line.partition(" ")
+        if program not in _NO_PROGRAM and shutil.which(program, path=PATH) is None:
+            lacks.append(f"{program} ({packages.split()[-1]})")
     return lacks
 
 
