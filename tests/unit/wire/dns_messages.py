@@ -1,11 +1,11 @@
 """Strategies for DNS: names and messages as dnspython makes them, and spoilt ones."""
 
-import dns.flags
 import dns.message
 import dns.name
-import dns.rdataclass
-import dns.rdatatype
 import dns.rrset
+from dns.edns import GenericOption, Option, OptionType
+from dns.rcode import Rcode
+from dns.rdatatype import RdataType
 from hypothesis import strategies as st
 
 LABELS = st.binary(min_size=1, max_size=63)
@@ -32,10 +32,13 @@ TYPES = st.integers(1, 65535).filter(lambda number: number not in (41, 249, 250)
 def queries(draw: st.DrawFn) -> dns.message.Message:
     """A query, with or without EDNS and options."""
     name = draw(st.one_of(NAMES, HOSTS))
-    query = dns.message.make_query(name, draw(TYPES), id=draw(st.integers(0, 65535)))
+    query = dns.message.make_query(
+        name, RdataType.make(draw(TYPES)), id=draw(st.integers(0, 65535))
+    )
     query.flags = draw(st.integers(0, 0xFFFF)) & 0x07FF
     if draw(st.booleans()):
-        options = [dns.edns.GenericOption(10, b"12345678")] if draw(st.booleans()) else []
+        cookie: Option = GenericOption(OptionType.COOKIE, b"12345678")
+        options = [cookie] if draw(st.booleans()) else []
         query.use_edns(draw(st.integers(0, 3)), 0, draw(st.integers(0, 65535)), options=options)
     return query
 
@@ -78,7 +81,7 @@ def responses(draw: st.DrawFn) -> tuple[dns.message.Message, bytes]:
     response = dns.message.make_response(query)
     for section in (response.answer, response.authority, response.additional):
         section.extend(draw(st.lists(record_sets(owners), max_size=4)))
-    response.set_rcode(draw(st.sampled_from([0, 2, 3, 5])))
+    response.set_rcode(Rcode(draw(st.sampled_from([0, 2, 3, 5]))))
     return response, response.to_wire(max_size=65535)
 
 

@@ -40,13 +40,13 @@ def read(data: bytes) -> Reply:
 
 def query_for(message: dns.message.Message) -> bytes:
     asked = message.question[0]
-    return build_query(message.id, asked.name.to_wire().lower(), asked.rdtype)
+    return build_query(message.id, asked.name.to_digestable(), asked.rdtype)
 
 
 def records(section: list[dns.rrset.RRset]) -> list[tuple[bytes, int, int, bytes]]:
     """dnspython's records, in our form."""
     return [
-        (rrset.name.to_wire().lower(), rrset.rdtype, rrset.ttl, rdata.to_wire())
+        (rrset.name.to_digestable(), rrset.rdtype, rrset.ttl, rdata.to_wire())
         for rrset in section
         for rdata in rrset
     ]
