@@ -5,7 +5,10 @@ Resolver and proxy hold the same ``Judge``, so a new policy is in force for both
 
 from collections.abc import Callable
 
-from ramnet.policy import Policy, Verdict
+from ramnet.errors import PolicyError
+from ramnet.policy import Outcome, Policy, Verdict
+
+_DAMAGED = Verdict(Outcome.DENIED, "the policy in memory is damaged")
 
 
 class Judge:
@@ -37,7 +40,10 @@ class Judge:
 
     def decide(self, name: str, port: int | None = None) -> Verdict:
         """The verdict on a normalised name; ``port`` None asks for any port."""
-        return self._policy.decide(name, port)
+        try:
+            return self._policy.decide(name, port)
+        except PolicyError:
+            return _DAMAGED
 
     def sentence(self, host: str, *, ascii: bool = False) -> str:  # noqa: A002 - Policy's name
         """What the person reads when ``host`` is refused."""

@@ -1,0 +1,176 @@
+"""Reaching a name: by our own resolution of it, or through a parent proxy."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+from typing import Protocol
+
+from ramnet.gate.proxy import limits
+from ramnet.gate.proxy.destination import Destination, Nearness
+from ramnet.gate.proxy.relay import reset
+from ramnet.wire.name import is_address
+
+
+class DialError(Exception):
+    """A name that could not be reached; the text is one short reason for the client."""
+
+
+class Resolution(Protocol):
+    """What the resolver gives for a name."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]: ...
+
+
+class Resolves(Protocol):
+    """What the proxy needs of the resolver."""
+
+    async def resolve(self, name: str) -> Resolution: ...
+
+    def gave(self, address: str) -> frozenset[str]: ...
+
+
+async def addresses_of(resolver: Resolves, name: str) -> tuple[str, ...]:
+    """The addresses to dial for ``name``. Raises DialError."""
+    if is_address(name):  # reached only where the policy restricts nothing, or by configuration
+        return (name,)
+    try:
+        async with asyncio.timeout(limits.DIAL_TIME):
+            addresses = (await resolver.resolve(name)).addresses
+    except TimeoutError:
+        raise DialError(f"{name} was not resolved in time") from None
+    except Exception as error:  # ResolutionError, or a fault there that must not be one here
+        raise DialError(f"{name} could not be resolved: {error}") from error
+    if not addresses:
+        raise DialError(f"{name} has no usable address")
+    return addresses
+
+
+class Dialler:
+    """Connects to names directly."""
+
+    def __init__(self, resolver: Resolves, nearness: Nearness) -> None:
+        self._resolver, self._nearness = resolver, nearness
+
+    async def dial(self, name: str, port: int, preferred: str | None = None) -> socket.socket:
+        """A connected, non-blocking socket. Raises DialError.
+
+        ``preferred`` is the address that the client chose; it comes first if it is one of the
+        name's own, and does not count otherwise.
+        """
+        addresses = await addresses_of(self._resolver, name)
+        return await self.connect(order(addresses, preferred), port, name)
+
+    async def connect(self, addresses: Sequence[str], port: int, name: str) -> socket.socket:
+        """Connect to the first of ``addresses`` that answers. Raises DialError."""
+        allowed = [a for a in addresses if not self._nearness.is_gate(Destination(a, port))]
+        if not allowed:
+            raise DialError(f"{name} is the gate itself")
+        race = Race(allowed[: limits.DIAL_ADDRESSES], port)
+        try:
+            async with asyncio.timeout(limits.DIAL_TIME):
+                return await race.run()
+        except TimeoutError:
+            raise DialError(f"{name} did not answer in time") from None
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise DialError(f"{name} could not be reached: {reason}") from None
+
+
+def order(addresses: Sequence[str], preferred: str | None) -> list[str]:
+    """``preferred`` first if it is there, then its family, then the rest."""
+    if preferred is None:
+        return list(addresses)
+    family = ":" in preferred
+    return sorted(addresses, key=lambda a: (a != preferred, (":" in a) != family))
+
+
+class Race:
+    """Connects to several addresses, each with a head start over the next (RFC 8305)."""
+
+    def __init__(self, addresses: Sequence[str], port: int) -> None:
+        self._left, self._port = list(addresses), port
+        self._loop = asyncio.get_running_loop()
+        self._won: asyncio.Future[socket.socket] = self._loop.create_future()
+        self._running: set[socket.socket] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._error = OSError("no address")
+
+    async def run(self) -> socket.socket:
+        """The first connected socket. Raises the last OSError when none is."""
+        try:
+            self._next()
+            return await self._won
+        except asyncio.CancelledError:
+            if self._won.done() and not self._won.cancelled() and not self._won.exception():
+                self._won.result().close()
+            raise
+        finally:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for sock in self._running:
+            self._loop.remove_writer(sock)
+            sock.close()
+        self._running.clear()
+
+    def _next(self) -> None:
+        """Begin with the next address, and after a failure with the one after it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._left and not self._won.done():
+            if self._begin(self._left.pop(0)):
+                break
+        if self._won.done():
+            return
+        if self._left:
+            self._timer = self._loop.call_later(limits.DIAL_STAGGER, self._next)
+        elif not self._running:
+            self._won.set_exception(self._error)
+
+    def _begin(self, address: str) -> bool:
+        """Whether it is under way (or already won)."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            self._error = error
+            return False
+        self._running.add(sock)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.connect((address, self._port))
+        except BlockingIOError:
+            self._loop.add_writer(sock, self._ready, sock)
+        except OSError as error:
+            self._lost(sock, error)
+            return False
+        else:
+            self._win(sock)
+        return True
+
+    def _ready(self, sock: socket.socket) -> None:
+        self._loop.remove_writer(sock)
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not error:
+            self._win(sock)
+        else:
+            self._lost(sock, OSError(error, os.strerror(error)))
+            self._next()
+
+    def _win(self, sock: socket.socket) -> None:
+        self._running.discard(sock)
+        if self._won.done():
+            reset(sock)
+        else:
+            self._won.set_result(sock)
+
+    def _lost(self, sock: socket.socket, error: OSError) -> None:
+        self._running.discard(sock)
+        self._error = error
+        sock.close()

@@ -1,0 +1,133 @@
+"""One direction of a relay: bytes from a source to a sink by splice(2), never copied.
+
+It has a budget, so that a client's bytes pass only as far as they were decided: nothing
+(guarded), a body's length, or all. At the budget's end, and only once the source has more to
+say, the gatekeeper is called; it looks at the bytes, which are still in the socket.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from ramnet.gate.proxy import limits
+from ramnet.gate.proxy.pipes import Pipe, PipePool
+
+ALL: Final = sys.maxsize
+"""A budget without an end."""
+
+_FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
+
+
+class Direction:
+    """Moves what it may. Its owner feeds it edges and calls ``pump``."""
+
+    __slots__ = (
+        "_held",
+        "_pipe",
+        "_pool",
+        "_sink",
+        "_source",
+        "budget",
+        "done",
+        "ended",
+        "gatekeeper",
+        "moved",
+        "readable",
+        "writable",
+    )
+
+    def __init__(self, pool: PipePool, source: socket.socket, sink: socket.socket) -> None:
+        self._pool = pool
+        self._source, self._sink = source.fileno(), sink
+        self._pipe: Pipe | None = None
+        self._held = 0
+        self.budget = ALL
+        self.gatekeeper: Callable[[], None] | None = None
+        self.moved = 0
+        """Bytes that reached the sink."""
+        self.readable = self.writable = False
+        """No EAGAIN since the last edge."""
+        self.ended = False
+        """The source said end of file."""
+        self.done = False
+        """The end was passed on to the sink."""
+
+    def pump(self) -> float | None:
+        """Move until one side blocks; else the seconds after which to pump again.
+
+        Raises OSError when either side is broken.
+        """
+        quota = limits.SPLICE_BURST
+        while not self.done:
+            if self._held:
+                if not self._drain():
+                    return None
+            elif self.ended:
+                self._finish()
+            elif not self.readable or not self.writable:
+                break
+            elif not self.budget:
+                self._ask()
+                break
+            elif quota <= 0:
+                self._release()
+                return 0.0
+            elif not self._borrowed():
+                return limits.PIPE_WAIT
+            else:
+                quota -= self._fill()
+        self._release()
+        return None
+
+    def drop(self) -> None:
+        """Let the pipe go with whatever it holds."""
+        self._held, held = 0, self._held
+        self._release(empty=not held)
+
+    def _fill(self) -> int:
+        assert self._pipe is not None
+        count = min(self.budget, limits.PIPE_SIZE)
+        try:
+            moved = os.splice(self._source, self._pipe.writer, count, flags=_FLAGS)
+        except BlockingIOError:  # the pipe was empty, so it is the source that has no more
+            self.readable = False
+            return 0
+        if not moved:
+            self.ended = True
+        elif self.budget != ALL:
+            self.budget -= moved
+        self._held = moved
+        return moved
+
+    def _drain(self) -> bool:
+        """Whether the pipe is empty now."""
+        assert self._pipe is not None
+        try:
+            while self._held and self.writable:
+                moved = os.splice(self._pipe.reader, self._sink.fileno(), self._held, flags=_FLAGS)
+                self._held -= moved
+                self.moved += moved
+        except BlockingIOError:
+            self.writable = False
+        return not self._held
+
+    def _ask(self) -> None:
+        gatekeeper, self.gatekeeper = self.gatekeeper, None
+        if gatekeeper is not None:
+            gatekeeper()
+
+    def _finish(self) -> None:
+        self.done = True
+        self._sink.shutdown(socket.SHUT_WR)
+
+    def _borrowed(self) -> bool:
+        if self._pipe is None:
+            self._pipe = self._pool.borrow()
+        return self._pipe is not None
+
+    def _release(self, *, empty: bool = True) -> None:
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            self._pool.give_back(pipe, empty=empty)

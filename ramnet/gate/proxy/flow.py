@@ -1,0 +1,203 @@
+"""One client connection, from accept to its last byte, and the table of all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from ramnet.audit import Event
+from ramnet.gate.judge import Judge
+from ramnet.gate.proxy import limits
+from ramnet.gate.proxy.decision import Kind
+from ramnet.gate.proxy.destination import Destination
+from ramnet.gate.proxy.relay import Relay, reset
+from ramnet.gate.proxy.ruling import Ruling
+
+POLICY_CHANGED: Final = "the policy changed"
+
+
+class Flow:
+    """Owns the client's socket until a relay or an answer takes it over."""
+
+    __slots__ = (
+        "_closed",
+        "_report",
+        "_told",
+        "bytes_down",
+        "bytes_up",
+        "client",
+        "destination",
+        "grounds",
+        "handed_over",
+        "kind",
+        "relay",
+        "table",
+        "task",
+        "unrestricted",
+    )
+
+    def __init__(
+        self, table: Flows, client: socket.socket, report: Callable[[Flow, Event], None]
+    ) -> None:
+        self.table = table
+        self.client = client
+        self.destination: Destination | None = None
+        """Where the client meant to go, as far as the kernel knows."""
+        self.kind: Kind = "opaque"
+        self.grounds: tuple[Ruling, ...] = ()
+        """All that must hold for the flow to live on."""
+        self.unrestricted = False
+        """It was let pass because the policy restricts nothing."""
+        self.relay: Relay | None = None
+        self.handed_over = False
+        """The client's socket belongs to a TLS transport, which closes it."""
+        self.task: asyncio.Task[None] | None = None
+        """Only while something is being decided."""
+        self.bytes_up = self.bytes_down = 0
+        self._report = report
+        self._told = self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """It is over and was reported."""
+        return self._closed
+
+    def allow(self, kind: Kind, *grounds: Ruling) -> None:
+        """Note what it lives on; reported at its end."""
+        self.kind = kind
+        self.grounds += grounds
+
+    def refuse(self, kind: Kind, ruling: Ruling | None, reason: str | None = None) -> None:
+        """Report a refusal now."""
+        self._told = True
+        if reason is None and ruling is not None:
+            reason = ruling.reason
+        self._tell(kind, ruling, allowed=False, reason=reason)
+
+    def close(self, reason: str | None = None) -> None:
+        """It is over: report it, once, unless a refusal was all there was to say."""
+        if self._closed:
+            return
+        self._closed = True
+        self.table.discard(self)
+        decided = self.grounds or self.kind == "near" or self.unrestricted
+        if decided and (not self._told or self.bytes_up or self.bytes_down):
+            ruling = self.grounds[-1] if self.grounds else None
+            self._tell(self.kind, ruling, allowed=True, reason=reason)
+
+    def abort(self, reason: str) -> None:
+        """Reset it at once, whatever it is doing."""
+        if self.relay is not None:
+            self.relay.abort(reason)
+        elif self.task is not None:
+            self._cancel()  # the task resets the client: it may be waiting on that socket
+        else:
+            reset(self.client)
+        self.close(reason)
+
+    def relayed(self, relay: Relay, reason: str | None) -> None:
+        """A relay of this flow has ended."""
+        self.count(relay)
+        self._cancel()
+        self.close(reason)
+
+    def settle(self) -> None:
+        """The task is at its end: what no relay carries on is over."""
+        self.task = None
+        if self.relay is None:
+            if not self.handed_over:
+                reset(self.client)  # nothing happens where an answer has closed it properly
+            self.close()
+
+    def _cancel(self) -> None:
+        if self.task is not None and self.task is not asyncio.current_task():
+            self.task.cancel()
+
+    def count(self, relay: Relay) -> None:
+        """Add what a relay has moved."""
+        self.bytes_up += relay.up.moved
+        self.bytes_down += relay.down.moved
+        self.relay = None
+
+    def _tell(
+        self, kind: Kind, ruling: Ruling | None, *, allowed: bool, reason: str | None
+    ) -> None:
+        event = Event(
+            scope=self.table.scope,
+            kind=kind,
+            name=ruling.name if ruling else None,
+            port=ruling.port if ruling else self.destination and self.destination.port,
+            verdict="allowed" if allowed else "refused",
+            entry=ruling.entry if ruling else None,
+            original_destination=str(self.destination) if self.destination else None,
+            bytes_up=self.bytes_up if allowed else 0,
+            bytes_down=self.bytes_down if allowed else 0,
+            reason=reason,
+        )
+        self._report(self, event)
+
+
+class Flows:
+    """Every open flow; re-decided when the policy changes, reset when idle for too long."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, judge: Judge, scope: str) -> None:
+        self.scope = scope
+        self._loop, self._judge = loop, judge
+        self._open: set[Flow] = set()
+        self._reviewing: Iterator[Flow] | None = None
+        self._scheduled = False
+        judge.subscribe(self._policy_changed)
+        self._sweeper = loop.call_later(limits.SWEEP_INTERVAL, self._sweep)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, flow: Flow) -> None:
+        """Enter it."""
+        self._open.add(flow)
+
+    def discard(self, flow: Flow) -> None:
+        """Take it out."""
+        self._open.discard(flow)
+
+    def stands(self, flow: Flow) -> bool:
+        """Whether the policy in force allows what the flow lives on."""
+        if flow.unrestricted and self._judge.restricts:
+            return False
+        return all(ground.stands(self._judge) for ground in flow.grounds)
+
+    def close(self) -> list[asyncio.Task[None]]:
+        """Reset every flow; the tasks that are still to end."""
+        self._sweeper.cancel()
+        flows = tuple(self._open)
+        for flow in flows:
+            flow.abort("the gate stopped")
+        return [flow.task for flow in flows if flow.task is not None]
+
+    def _policy_changed(self) -> None:
+        self._reviewing = iter(tuple(self._open))
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._review)
+
+    def _review(self) -> None:
+        """One batch a turn, so that thousands of flows do not stall the others."""
+        self._scheduled = False
+        for _ in range(limits.REVIEW_BATCH):
+            flow = next(self._reviewing, None) if self._reviewing is not None else None
+            if flow is None:
+                self._reviewing = None
+                return
+            if not flow.closed and not self.stands(flow):
+                flow.abort(POLICY_CHANGED)
+        self._scheduled = True
+        self._loop.call_soon(self._review)
+
+    def _sweep(self) -> None:
+        self._sweeper = self._loop.call_later(limits.SWEEP_INTERVAL, self._sweep)
+        oldest = self._loop.time() - limits.IDLE_TIME
+        for flow in tuple(self._open):
+            if flow.relay is not None and flow.relay.touched < oldest:
+                flow.abort("idle for too long")

@@ -1,0 +1,104 @@
+"""Waiting on a raw socket inside asyncio, looking at bytes without taking them."""
+
+import asyncio
+import contextlib
+import socket
+
+from ramnet.gate.proxy import limits
+from ramnet.gate.proxy.relay import tcp_state
+
+_CLOSE_WAIT = 8  # include/net/tcp_states.h: the peer has sent its FIN
+_SPURIOUS_PAUSE = 0.05
+
+
+async def wait_readable(sock: socket.socket, deadline: float) -> bool:
+    """Wait until ``sock`` is readable; False when the loop's clock reaches ``deadline``."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[bool] = loop.create_future()
+    timer = loop.call_at(deadline, _settle, future, False)
+    loop.add_reader(sock, _settle, future, True)
+    try:
+        return await future
+    finally:
+        timer.cancel()
+        loop.remove_reader(sock)
+
+
+def _settle(future: asyncio.Future[bool], result: bool) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+class Peeker:
+    """Looks at what a peer has sent, from the first byte that was not taken."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.data = b""
+        """All that is there, as of the last look."""
+        self.ended = False
+        """The peer will send no more than that."""
+
+    def look(self, most: int = limits.PEEK_FIRST) -> None:
+        """Look without waiting. Raises OSError for a broken connection."""
+        try:
+            self.data = self._sock.recv(most, socket.MSG_PEEK)
+            self.ended = not self.data
+        except BlockingIOError:
+            self.data = b""
+
+    async def more(self, total: int, deadline: float) -> bool:
+        """Wait until ``total`` bytes are there or the peer ended; False at the deadline.
+
+        The kernel is asked to wake us for no less (SO_RCVLOWAT), so one byte a packet costs
+        the gate nothing.
+        """
+        known = len(self.data)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, total)
+        try:
+            while await wait_readable(self._sock, deadline):
+                self.look(max(limits.PEEK_FIRST, min(total * 2, limits.PEEK_MOST)))
+                if len(self.data) >= total or self.ended:
+                    return True
+                if len(self.data) == known and tcp_state(self._sock) in (0, _CLOSE_WAIT):
+                    self.ended = True
+                    return True
+                if len(self.data) == known:  # woken for memory pressure: do not spin
+                    await asyncio.sleep(_SPURIOUS_PAUSE)
+                known = len(self.data)
+            return False
+        finally:
+            with contextlib.suppress(OSError):
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
+
+def take(sock: socket.socket, count: int) -> bytes:
+    """Take ``count`` bytes that a look has shown to be there."""
+    data = sock.recv(count)
+    while len(data) < count:
+        data += sock.recv(count - len(data))
+    return data
+
+
+async def send_all(sock: socket.socket, data: bytes, seconds: float) -> None:
+    """Send everything. Raises OSError (TimeoutError after ``seconds``)."""
+    async with asyncio.timeout(seconds):
+        await asyncio.get_running_loop().sock_sendall(sock, data)
+
+
+async def linger(sock: socket.socket) -> None:
+    """Close after a last answer: a close with bytes unread would be a reset, which takes the
+    answer from the peer. So say the end, read what comes for a moment, then close."""
+    deadline = asyncio.get_running_loop().time() + limits.LINGER_TIME
+    left = limits.LINGER_BYTES
+    try:
+        sock.shutdown(socket.SHUT_WR)
+        while left > 0 and await wait_readable(sock, deadline):
+            got = len(sock.recv(limits.COPY_SIZE, socket.MSG_TRUNC))
+            if not got:
+                break
+            left -= got
+    except OSError:
+        pass  # the peer is gone: nothing to be polite to
+    finally:
+        sock.close()
