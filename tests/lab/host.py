@@ -68,13 +68,23 @@ class Host:
             cwd="/",
             start_new_session=True,  # Ctrl-C is for whoever made the lab
         )  # fmt: skip
+        try:
+            return cls._adopt(name, directory, holder, own_network=network_of is None)
+        except BaseException:
+            _end(holder)
+            raise
+
+    @classmethod
+    def _adopt(
+        cls, name: str, directory: Path, holder: subprocess.Popen[bytes], *, own_network: bool
+    ) -> Self:
         assert holder.stdout is not None
         if holder.stdout.readline() != b"ready\n":
             raise LabError(f"cannot make the namespaces of {name}")
         host = cls(name, directory, holder)
         host.run(["hostname", name]).check()
         host._make_private()
-        if network_of is None:
+        if own_network:
             host.run(["ip", "link", "set", "lo", "up"]).check()
         return host
 
@@ -86,7 +96,8 @@ class Host:
     @property
     def enter_command(self) -> list[str]:
         """What a person types to get in; a program's arguments follow."""
-        flags = ["--mount", "--pid", "--uts", "--net"]
+        # The root directory too: a lab may be made inside a chroot.
+        flags = ["--mount", "--pid", "--uts", "--net", "--root"]
         return ["nsenter", "--target", str(self.pid), *flags, "--"]
 
     def path(self, inner: str | Path) -> Path:
@@ -221,11 +232,7 @@ class Host:
 
     def close(self) -> None:
         """End every process of this host at once; the namespaces go with the last one."""
-        assert self._holder.stdin is not None
-        assert self._holder.stdout is not None
-        self._holder.stdin.close()
-        self._holder.stdout.close()
-        self._holder.wait(10)
+        _end(self._holder)
         for process in self._started:
             process.wait(10)
 
@@ -233,3 +240,11 @@ class Host:
 def _set_network_namespace(descriptor: int) -> None:
     if _LIBC.setns(descriptor, _CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "setns")
+
+
+def _end(holder: subprocess.Popen[bytes]) -> None:
+    """Close the pipe that a first process reads, and wait for its end."""
+    for pipe in (holder.stdin, holder.stdout):
+        if pipe is not None:
+            pipe.close()
+    holder.wait(10)
