@@ -1,0 +1,67 @@
+"""The service in force with the lab's policy, and what may leave under it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import Capture, Lab, Packets, Ramnet, policy_text
+from tests.lab import addresses as at
+from tests.lab.service import POLICY as POLICY_PATH
+
+ALLOWED = (
+    at.REGISTRY_ALLOWED,
+    at.REDIRECT_ALLOWED,
+    at.CDN,
+    at.LOGIN_ALLOWED,
+    at.FILES_ALLOWED,
+    at.GIT_ALLOWED,
+)
+POLICY = policy_text(*(site.name for site in ALLOWED))
+
+
+def sentence(host: str) -> str:
+    """What a person reads who asked for a host that is not allowed."""
+    return f"acme has disallowed access to {host}. ask it-help@acme.example to add a registry"
+
+
+def stray(capture: Capture) -> Packets:
+    """What left and should not have.
+
+    Allowed are TCP to the sites of the policy, and questions for their names to the vm's own
+    resolver; ICMP errors are aside.
+    """
+    names = {site.name for site in ALLOWED}
+    servers = set(at.RESOLVER.addresses)
+    sites = {address for site in ALLOWED for address in site.addresses}
+    return (
+        capture.settle()
+        .sent_by_vm()
+        .without_housekeeping()
+        .where(
+            lambda packet: not (
+                (packet.destination in sites and packet.protocol == "tcp")
+                or (packet.destination in servers and packet.dns_name in names)
+                or (packet.protocol == "tcp" and packet.destination in servers)
+            )
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def service(lab: Lab) -> Iterator[Ramnet]:
+    """One running service for all tests that do not change it."""
+    yield lab.ramnet
+    lab.ramnet.close()
+
+
+@pytest.fixture
+def enforced(lab: Lab, service: Ramnet) -> Ramnet:
+    """The service, running, with the policy of this file in force."""
+    if service.process is None or service.process.code is not None:
+        service.stop()
+        service.start(POLICY)
+    elif lab.vm.path(POLICY_PATH).read_text() != POLICY:
+        service.set_policy(POLICY)
+    return service
