@@ -96,8 +96,8 @@ class Host:
     @property
     def enter_command(self) -> list[str]:
         """What a person types to get in; a program's arguments follow."""
-        # The root directory too: a lab may be made inside a chroot.
-        flags = ["--mount", "--pid", "--uts", "--net", "--root"]
+        # Root and working directory too: a lab may be made inside a chroot.
+        flags = ["--mount", "--pid", "--uts", "--net", "--root", "--wd"]
         return ["nsenter", "--target", str(self.pid), *flags, "--"]
 
     def path(self, inner: str | Path) -> Path:
