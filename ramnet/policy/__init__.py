@@ -25,7 +25,8 @@ This room is pure: bytes in, values out.
 """
 
 from ramnet.policy.decision import Outcome, Policy, Verdict
-from ramnet.policy.document import Document, Entry, read_document
+from ramnet.policy.document import Document, read_document
+from ramnet.policy.entry import Entry
 from ramnet.policy.fault import DocumentError, Fault
 from ramnet.policy.findings import Finding, findings
 from ramnet.policy.index import compile_policy

@@ -9,20 +9,20 @@ import sys
 
 from ramnet.errors import RamnetError
 from ramnet.policy.document import MAX_DOCUMENT, read_document
-from ramnet.policy.index import compile_policy
+from ramnet.policy.index import compile_parts
 
 
 def main() -> int:
     """Compile; return the exit code."""
     source = sys.argv[1] if len(sys.argv) > 1 else "<stdin>"
     try:
-        data = sys.stdin.buffer.read(MAX_DOCUMENT + 1)
-        blob = compile_policy(read_document(data, source=source))
+        parts = compile_parts(read_document(sys.stdin.buffer.read(MAX_DOCUMENT + 1), source=source))
     except RamnetError as error:
         return _fail(str(error))
     except MemoryError:
         return _fail(f"{source}: not enough memory to read it")
-    sys.stdout.buffer.write(blob)
+    for part in parts:
+        sys.stdout.buffer.write(part)
     sys.stdout.buffer.flush()
     return 0
 

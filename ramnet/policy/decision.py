@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ramnet.policy.layout import DENIED, ENABLED, HAS_SOURCE, LOCAL
 from ramnet.policy.name import ends_in_number
-from ramnet.policy.pattern import Kind, glob_regex, pattern_text
+from ramnet.policy.pattern import Kind, glob_regex
 from ramnet.policy.reader import GLOBS, Reader, Record
 from ramnet.policy.sentence import MAX_TEXT, fold, one_line
 
@@ -45,11 +45,11 @@ _UNLISTED: Final = Verdict(Outcome.UNLISTED)
 _UNRESTRICTED: Final = Verdict(Outcome.ALLOWED, "enabled = false")
 _EVERY_PORT: Final = 0
 _PORTS: Final = 65535
-# Which kinds match, a bit for each, by the labels a name has in front of the base: 0, 1, more.
+# Which kinds match, by the number of labels a name has in front of the base: 0, 1, more.
 _KINDS: Final = (
-    1 << Kind.EXACT | 1 << Kind.DOMAIN,
-    1 << Kind.ONE | 1 << Kind.BELOW | 1 << Kind.DOMAIN,
-    1 << Kind.BELOW | 1 << Kind.DOMAIN,
+    frozenset({int(Kind.EXACT), int(Kind.DOMAIN)}),
+    frozenset({int(Kind.ONE), int(Kind.BELOW), int(Kind.DOMAIN)}),
+    frozenset({int(Kind.BELOW), int(Kind.DOMAIN)}),
 )
 
 
@@ -119,28 +119,30 @@ class Policy:
         for offset, distance in candidates:
             for record in self._reader.records(offset):
                 if distance != GLOBS:
-                    if 1 << record.kind & _KINDS[distance]:
+                    if record.kind in _KINDS[distance]:
                         yield record
-                elif _glob(record.glob).fullmatch(name) and not ends_in_number(name):
+                elif matches_glob(record.glob, name):
                     yield record
 
     def _verdict(self, allowed: list[Record], denied: list[Record]) -> Verdict:
         """Name the first entry, in the document's order, that decided."""
         if denied:
-            return Verdict(Outcome.DENIED, self._text(min(denied)))
+            return Verdict(Outcome.DENIED, self._reader.text(min(denied)))
         if not allowed:
             return _UNLISTED
         local = any(r.flags & LOCAL for r in allowed)
-        return Verdict(Outcome.ALLOWED, self._text(min(allowed)), local)
+        return Verdict(Outcome.ALLOWED, self._reader.text(min(allowed)), local)
 
-    def _text(self, record: Record) -> str:
-        origin = self._reader.origin(record.origin)
-        if origin == "docker_hub":
-            return origin
-        text = pattern_text(record.kind, record.base, record.port, record.glob)
-        if record.kind == Kind.DOMAIN:
-            text += " (domain)"
-        return f"{text} ({origin})" if origin else text
+
+
+def kinds_at(distance: int) -> frozenset[int]:
+    """The kinds that match a name with ``distance`` labels (2: or more) before the base."""
+    return _KINDS[distance]
+
+
+def matches_glob(glob: str, name: str) -> bool:
+    """Whether a pattern with wildcards inside matches a name; an address never."""
+    return _glob(glob).fullmatch(name) is not None and not ends_in_number(name)
 
 
 def _on_port(record: Record, port: int | None) -> bool:

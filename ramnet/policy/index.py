@@ -4,7 +4,8 @@ from array import array
 from zlib import crc32
 
 from ramnet.errors import PolicyError
-from ramnet.policy.document import Document, Entry
+from ramnet.policy.document import Document
+from ramnet.policy.entry import Entry
 from ramnet.policy.layout import (
     BYTE_ORDER,
     DENIED,
@@ -24,11 +25,15 @@ from ramnet.policy.layout import (
 )
 from ramnet.policy.pattern import Kind
 from ramnet.policy.presets import PresetUse, use_preset
+from ramnet.policy.reader import HUB
 
 MAX_CHAIN = 256
 """Entries that may share a base name; more would let a look-up grow with the policy."""
 
 _LIMIT = 0xFFFF_FFFF
+_MARGIN = 1024  # more than one record
+_ADDRESS = Kind.ADDRESS
+_pack = RECORD.pack
 
 
 class IndexBuilder:
@@ -41,11 +46,9 @@ class IndexBuilder:
         self._heap = bytearray(HEAP_START)
         self._origins: dict[str, int] = {"": 0}
         self._globs: set[tuple[str, int, int]] = set()
-        self._at_name = bytearray(MAX_DEPTH + 1)
-        self._below = bytearray(MAX_DEPTH + 1)
-        self._wild = bytearray(MAX_DEPTH + 1)
+        self._kinds: set[tuple[int, int]] = set()  # kind and labels of each key
+        self._longest_probe = 1
         self.count = 0
-        self.longest_probe = 1
 
     def add(self, entry: Entry, origin: str = "") -> bool:
         """Take one entry in; False where it matches nothing or is there already.
@@ -54,22 +57,32 @@ class IndexBuilder:
             PolicyError: more than ``MAX_CHAIN`` entries for one name, or over 4 GiB in all.
         """
         kind = entry.kind
-        if kind == Kind.ADDRESS:
+        if kind == _ADDRESS:
             return False
-        flags = (0 if entry.allowed else DENIED) | (LOCAL if entry.local else 0)
-        glob = b""
         key = entry.base.encode()
-        if kind == Kind.GLOB:
-            identity = (entry.glob, entry.port, flags)
-            if identity in self._globs:
+        glob = entry.glob.encode()
+        flags = (0 if entry.allowed else DENIED) | (LOCAL if entry.local else 0)
+        if glob:
+            key = b"*" + key
+            known = len(self._globs)
+            self._globs.add((entry.glob, entry.port, flags))
+            if len(self._globs) == known:
                 return False
-            self._globs.add(identity)
-            glob, key = entry.glob.encode(), b"*" + key
         slot, first = self._place(key)
         if first and not glob and self._listed(first, entry.port, kind, flags):
             return False
-        self._mark_depth(kind, entry.base)
-        self._append(slot, first, key, glob, (entry.port, kind, flags), origin)
+        offset = len(self._heap)
+        source = self._origins.get(origin)
+        if source is None:
+            source, offset = offset, self._write_origin(origin)
+        if offset > _LIMIT - _MARGIN:
+            raise PolicyError("the compiled policy would be larger than 4 GiB")
+        self._heap += (
+            _pack(first, source, entry.port, kind, flags, len(key), len(glob)) + key + glob
+        )
+        self._table[slot] = crc32(key) << 32 | offset
+        self._kinds.add((kind, key.count(b".") + (key != b"*")))
+        self.count += 1
         return True
 
     def _place(self, key: bytes) -> tuple[int, int]:
@@ -81,8 +94,8 @@ class IndexBuilder:
             if entry >> 32 == tag and self._key_at(entry & _LIMIT) == key:
                 return slot, entry & _LIMIT
             slot = (slot + 1) & mask
-        self.longest_probe = max(self.longest_probe, ((slot - home) & mask) + 1)
-        table[slot] = tag << 32
+        if (slot - home) & mask >= self._longest_probe:
+            self._longest_probe = ((slot - home) & mask) + 1
         return slot, 0
 
     def _key_at(self, offset: int) -> bytes:
@@ -103,44 +116,27 @@ class IndexBuilder:
             )
         return False
 
-    def _append(
-        self,
-        slot: int,
-        first: int,
-        key: bytes,
-        glob: bytes,
-        what: tuple[int, int, int],
-        origin: str,
-    ) -> None:
-        source = self._origin(origin)
-        offset = len(self._heap)
-        if offset > _LIMIT - 1024:
-            raise PolicyError("the compiled policy would be larger than 4 GiB")
-        self._heap += RECORD.pack(first, source, *what, len(key), len(glob)) + key + glob
-        self._table[slot] = self._table[slot] >> 32 << 32 | offset
-        self.count += 1
+    def _write_origin(self, origin: str) -> int:
+        """Write an origin's text once; return the offset behind it."""
+        self._origins[origin] = len(self._heap)
+        text = origin.encode()
+        self._heap += bytes([len(text)]) + text
+        return len(self._heap)
 
-    def _origin(self, origin: str) -> int:
-        """Write an origin's text once; return its offset."""
-        offset = self._origins.get(origin)
-        if offset is None:
-            offset = self._origins[origin] = len(self._heap)
-            text = origin.encode()
-            self._heap += bytes([len(text)]) + text
-        return offset
+    def _depths(self) -> tuple[bytes, bytes, bytes]:
+        """Return by number of labels: is there a key for the name itself, below it, a glob."""
+        at_name, below, wild = (bytearray(MAX_DEPTH + 1) for _ in range(3))
+        for kind, depth in self._kinds:
+            if kind == Kind.GLOB:
+                wild[depth] = 1
+            if kind in (Kind.EXACT, Kind.DOMAIN):
+                at_name[depth] = 1
+            if kind in (Kind.ONE, Kind.BELOW, Kind.DOMAIN):
+                below[depth] = 1
+        return bytes(at_name), bytes(below), bytes(wild)
 
-    def _mark_depth(self, kind: int, base: str) -> None:
-        depth = base.count(".") + 1 if base else 0
-        if kind == Kind.GLOB:
-            self._wild[depth] = 1
-            return
-        if kind in (Kind.EXACT, Kind.DOMAIN):
-            self._at_name[depth] = 1
-        if kind != Kind.EXACT:
-            self._below[depth] = 1
-
-    def finish(self, document: Document) -> bytes:
-        """Put header, texts, table and heap together."""
+    def finish(self, document: Document) -> tuple[bytes, "array[int]", bytearray]:
+        """Return header with texts, table and heap: the blob's parts, in order."""
         organization, contact = document.organization.encode(), document.contact.encode()
         texts = organization + contact
         texts += bytes(-(HEADER.size + len(texts)) % 8)
@@ -158,25 +154,23 @@ class IndexBuilder:
                 self.count,
                 len(self._table),
                 offset,
-                self.longest_probe,
+                self._longest_probe,
                 len(organization),
                 len(contact),
                 bytes.fromhex(document.digest),
-                bytes(self._at_name),
-                bytes(self._below),
-                bytes(self._wild),
+                *self._depths(),
             )
         )
         head += texts
         HEAD_CRC.pack_into(head, HEAD_CRC_AT, head_crc(bytes(head)))
-        return b"".join((head, self._table, self._heap))
+        return bytes(head), self._table, self._heap
 
 
 def preset_uses(document: Document) -> list[tuple[PresetUse, str]]:
     """Return the presets in force, each with the origin that a verdict names."""
     uses = [(use_preset(text), f"preset {text}") for text in dict.fromkeys(document.presets)]
     if document.docker_hub:
-        uses.append((use_preset("docker-hub"), "docker_hub"))
+        uses.append((use_preset("docker-hub"), HUB))
     return uses
 
 
@@ -186,8 +180,13 @@ def compile_policy(document: Document) -> bytes:
     Raises:
         PolicyError: more entries than the format holds.
     """
+    return b"".join(compile_parts(document))
+
+
+def compile_parts(document: Document) -> tuple[bytes, "array[int]", bytearray]:
+    """``compile_policy`` without joining the parts: half the memory for a writer."""
     uses = preset_uses(document)
-    expected = sum(len(use.hosts) + len(use.redirects) for use, _ in uses)
+    expected = sum(len(use.hosts) for use, _ in uses)
     builder = IndexBuilder(len(document.entries) + expected)
     try:
         for entry in document.entries:

@@ -19,9 +19,8 @@ MAX_LABEL: Final = 63
 MAX_TYPED: Final = 1024
 """Characters of a text that are looked at, before a mapping that may shrink it."""
 
-LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-_PLAIN: Final = re.compile(rf"(?:{LABEL}\.)*{LABEL}")
-_LABEL: Final = re.compile(LABEL)
+LABEL: Final = r"(?!-)[a-z0-9_-]{1,63}+(?<!-)"
+_PLAIN: Final = re.compile(rf"(?:{LABEL}\.)*+{LABEL}")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
@@ -167,7 +166,9 @@ def _label_reason(label: str) -> str | None:
     bad = re.search(r"[^a-z0-9_-]", label)
     if bad:
         return f"it contains {bad[0]!r}"
-    return None if _LABEL.fullmatch(label) else "a label begins or ends with a hyphen"
+    if label[0] == "-" or label[-1] == "-":
+        return "a label begins or ends with a hyphen"
+    return None
 
 
 def _shown(name: str) -> str:

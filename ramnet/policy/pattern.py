@@ -56,10 +56,14 @@ class Pattern(NamedTuple):
 
 
 _LEAD: Final = {Kind.ONE: "*.", Kind.BELOW: "**."}
-_KIND_OF_LEAD: Final = {None: Kind.EXACT, "*.": Kind.ONE, "**.": Kind.BELOW}
 _DOTS: Final = {0x3002: ".", 0xFF0E: ".", 0xFF61: "."}  # UTS 46: full stops of other scripts
-_FAST: Final = re.compile(rf"(\*\*?\.)?((?:{LABEL}\.)*[a-z_](?:[a-z0-9_-]{{0,61}}[a-z0-9_])?)")
+_PLAIN: Final = re.compile(rf"(?:{LABEL}\.)*+(?![0-9]){LABEL}")
 _GLOB_LABEL: Final = re.compile(r"[a-z0-9_*-]+")
+
+
+def is_plain(text: str) -> bool:
+    """Whether ``text`` is a normalised name and nothing else, as nearly every entry is."""
+    return _PLAIN.fullmatch(text) is not None and len(text) <= MAX_NAME and "xn--" not in text
 
 
 def parse_host(text: str) -> Pattern:
@@ -68,9 +72,8 @@ def parse_host(text: str) -> Pattern:
     Raises:
         InvalidNameError: no pattern, or one that would match every name.
     """
-    plain = _FAST.fullmatch(text)  # already normalised, no port: nearly every entry
-    if plain and len(text) <= MAX_NAME and "xn--" not in text:
-        return Pattern(_KIND_OF_LEAD[plain[1]], plain[2], 0, "")
+    if is_plain(text):
+        return Pattern(Kind.EXACT, text, 0, "")
     if len(text) > MAX_TYPED:
         raise InvalidPatternError(text, f"longer than {MAX_NAME} octets")
     host, port = split_host_port(text) if "://" not in text else (text, None)

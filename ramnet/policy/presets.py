@@ -22,7 +22,8 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One preset; host texts may hold ``{parameter}``."""
 
     title: str
-    hosts: tuple[str, ...]
+    registries: tuple[str, ...]
+    sign_in: tuple[str, ...] = ()
     redirects: tuple[str, ...] = ()
     broad: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
@@ -44,14 +45,19 @@ class PresetUse(msgspec.Struct, frozen=True):
     """A preset with its parameters filled in; ``text`` is what the policy says."""
 
     text: str
-    preset: Preset
-    hosts: tuple[str, ...]
+    registries: tuple[str, ...]
+    sign_in: tuple[str, ...]
     redirects: tuple[str, ...]
     broad: tuple[str, ...]
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """All that it allows, registry first."""
+        return self.registries + self.sign_in + self.redirects
+
     def patterns(self) -> list[Pattern]:
-        """What it allows, registry first."""
-        return [parse_host(host) for host in self.hosts + self.redirects]
+        """The same, parsed."""
+        return [parse_host(host) for host in self.hosts]
 
 
 class UnknownPresetError(ValueError):
@@ -81,14 +87,40 @@ def use_preset(text: str) -> PresetUse:
             raise UnknownPresetError(
                 f"{value[:80]!r} is no {key} of preset {name}, such as {wanted.example!r}"
             )
-    return _filled(text, preset, dict(zip(preset.parameters, values, strict=True)))
+    given = dict(zip(preset.parameters, values, strict=True))
+    lists = (preset.registries, preset.sign_in, preset.redirects, preset.broad)
+    return PresetUse(text, *(tuple(h.format_map(given) for h in hosts) for hosts in lists))
 
 
-def _filled(text: str, preset: Preset, values: dict[str, str]) -> PresetUse:
-    def fill(hosts: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(host.format_map(values) for host in hosts)
+def preset_of(registry: str) -> PresetUse | None:
+    """Return the preset that has ``registry``, a normalised name, as a registry of its own."""
+    for preset, pattern in _registry_patterns():
+        if match := pattern.fullmatch(registry):
+            values = (match[parameter] for parameter in preset.parameters)
+            return use_preset(":".join([preset.name, *values]))
+    return None
 
-    return PresetUse(text, preset, fill(preset.hosts), fill(preset.redirects), fill(preset.broad))
+
+@lru_cache(maxsize=1)
+def _registry_patterns() -> list[tuple[Preset, re.Pattern[str]]]:
+    return [
+        (preset, re.compile(_regex(template, preset), re.ASCII))
+        for preset in list_presets()
+        for template in preset.registries
+    ]
+
+
+def _regex(template: str, preset: Preset) -> str:
+    """Turn ``{account}.dkr.ecr.{region}.amazonaws.com`` into a pattern that reads it back."""
+    pieces = re.split(r"(\{\w+\}|\*)", template)
+    return "".join(
+        "[^.]+"
+        if piece == "*"
+        else f"(?P<{piece[1:-1]}>{preset.parameter[piece[1:-1]].pattern})"
+        if piece.startswith("{")
+        else re.escape(piece)
+        for piece in pieces
+    )
 
 
 def _nearest(name: str) -> str:

@@ -22,9 +22,13 @@ from ramnet.policy.layout import (
     head_crc,
 )
 from ramnet.policy.name import MAX_NAME
+from ramnet.policy.pattern import Kind, pattern_text
 
 if TYPE_CHECKING:
     from mmap import mmap
+
+HUB: Final = "docker_hub"
+"""Origin of the entries that are there by default."""
 
 GLOBS: Final = 3
 """Distance that stands for a chain of wildcard patterns."""
@@ -155,12 +159,22 @@ class Reader:
             pass
         raise PolicyError("the compiled policy is damaged")
 
-    def origin(self, offset: int) -> str:
-        """Return the text of an origin, empty for the document itself.
+    def text(self, record: Record) -> str:
+        """Name an entry as a verdict does: ``*.gcr.io (preset gcr)``, ``docker_hub``.
 
         Raises:
             PolicyError: the blob is damaged.
         """
+        origin = self._origin(record.origin)
+        if origin == HUB:
+            return origin
+        text = pattern_text(record.kind, record.base, record.port, record.glob)
+        if record.kind == Kind.DOMAIN:
+            text += " (domain)"
+        return f"{text} ({origin})" if origin else text
+
+    def _origin(self, offset: int) -> str:
+        """Return the text of an origin, empty for the document itself."""
         if not offset:
             return ""
         try:
