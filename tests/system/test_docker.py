@@ -52,13 +52,17 @@ def daemon(lab: Lab) -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def trusted(enforced: Ramnet) -> Iterator[Ramnet]:
+def trusted(enforced: Ramnet) -> Ramnet:
     """The service, with its boot-time authority where dockerd's trust store has it."""
     enforced.command("ca", "install").check()
     return enforced
 
 
-@pytest.mark.parametrize(("way", "case"), list(_asked()), ids=lambda value: getattr(value, "asked", value))
+def _named(value: str | Case) -> str:
+    return value if isinstance(value, str) else value.asked
+
+
+@pytest.mark.parametrize(("way", "case"), list(_asked()), ids=_named)
 def test_request(
     trusted: Ramnet, daemon: Daemon, capture: Capture, way: str, case: Case
 ) -> None:
