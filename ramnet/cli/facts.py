@@ -1,5 +1,6 @@
 """``ramnet check``, ``events`` and ``rules``."""
 
+import contextlib
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -29,15 +30,16 @@ def check(ctx: click.Context, hosts: tuple[str, ...], config_path: Path, as_json
     Without a port the question is whether any port of it is allowed. The service is not asked.
     """
     from ramnet.cli.policy import load_policy
-    from ramnet.policy import InvalidNameError, split_host_port
+    from ramnet.policy import InvalidNameError, normalise, split_host_port
 
     policy = load_policy(Path(config.load(config_path).policy))
     answers: list[dict[str, Any]] = []
     for text in hosts:
         try:
-            name, port = split_host_port(text)
+            host, port = split_host_port(text)
+            name = normalise(host)
         except InvalidNameError as error:
-            raise click.UsageError(f"{printable(text)}: {error}") from error
+            raise click.UsageError(printable(error)) from error
         verdict = policy.decide(name, port)
         answers.append(
             {
@@ -76,11 +78,11 @@ def events(follow: bool, denied: bool, config_path: Path, as_json: bool) -> None
     paths = event_logs(config.load(config_path))
     try:
         # Opened before the past is read, so that nothing falls between the two.
-        follower = Follower(paths) if follow else None
-        _print_events(read_events(*paths), denied, as_json)
-        while follower:
-            time.sleep(_POLL)
-            _print_events(follower.poll(), denied, as_json)
+        with contextlib.closing(Follower(paths if follow else ())) as follower:
+            _print_events(read_events(*paths), denied, as_json)
+            while follow:
+                time.sleep(_POLL)
+                _print_events(follower.poll(), denied, as_json)
     except PermissionError as error:
         raise KernelRefusedError(f"cannot read {error.filename}: {error.strerror}") from error
 

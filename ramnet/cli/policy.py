@@ -16,7 +16,7 @@ from ramnet.cli.common import (
 from ramnet.errors import PolicyError
 
 if TYPE_CHECKING:
-    from ramnet.policy import Document, Policy
+    from ramnet.policy import Document, Policy, Preset
 
 
 def read_bytes(path: Path) -> bytes:
@@ -133,16 +133,18 @@ def presets(as_json: bool) -> None:
         return
     for preset in list_presets():
         click.echo(f"{preset.usage:<24} {preset.title}")
-        for host in (*preset.hosts, *preset.redirects):
+        for host in (*preset.registries, *preset.sign_in, *preset.redirects):
             click.echo(f"{'':<24}   {host}")
 
 
-def _preset(preset: Any) -> dict[str, Any]:
+def _preset(preset: "Preset") -> dict[str, Any]:
     return {
         "name": preset.name,
         "usage": preset.usage,
         "example": preset.example,
         "title": preset.title,
-        "hosts": list(preset.hosts),
+        "registries": list(preset.registries),
+        "sign_in": list(preset.sign_in),
         "redirects": list(preset.redirects),
+        "broad": list(preset.broad),
     }

@@ -1,17 +1,17 @@
 """From a policy document to a blob, without this process reading a byte of either."""
 
 import asyncio
-import contextlib
 import os
 import sys
 from typing import Final
 
 from ramnet.daemon import memfd
+from ramnet.daemon.child import Child
 from ramnet.errors import PolicyError
 
 TIME_LIMIT: Final = 180.0
 """Seconds for one document."""
-_MAX_COMPLAINT: Final = 4096
+_MAX_COMPLAINT: Final = 2000
 _COMMAND: Final = (sys.executable, "-I", "-m", "ramnet.daemon.compile")
 
 
@@ -36,35 +36,32 @@ async def compile_document(document: int, source: str, *, time_limit: float = TI
 
 async def _run(document: int, source: str, blob: int, time_limit: float) -> str | None:
     """None when all went well, else why not."""
-    child = await asyncio.create_subprocess_exec(
-        *_COMMAND, source, stdin=document, stdout=blob, stderr=asyncio.subprocess.PIPE
-    )
-    assert child.stderr is not None
+    complaint = memfd.create("complaint")
     try:
-        async with asyncio.timeout(time_limit):
-            said = await _tail(child.stderr)
-            status = await child.wait()
-    except TimeoutError:
-        return f"{source}: compiling it took more than {time_limit:g} s"
+        child = Child([*_COMMAND, source], stdin=document, stdout=blob, stderr=complaint)
+        try:
+            async with asyncio.timeout(time_limit):
+                await child.wait()
+        except TimeoutError:
+            return f"{source}: compiling it took more than {time_limit:g} s"
+        finally:
+            status = await child.end()
+        return None if status == 0 else _explain(source, status, _last_line(complaint))
+    except OSError as error:
+        return f"{source}: the policy compiler cannot be started: {error.strerror}"
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
-    if status == 0:
-        return None
-    lines = said.decode(errors="replace").strip().splitlines()
-    reason = "".join(c if c.isprintable() else "?" for c in lines[-1][:500]) if lines else ""
-    return reason if status == 1 and reason else _ending(source, status, reason)
+        os.close(complaint)
 
 
-def _ending(source: str, status: int, reason: str) -> str:
+def _explain(source: str, status: int, reason: str) -> str:
+    if status == 1 and reason:
+        return reason
     how = f"signal {-status}" if status < 0 else f"status {status}"
     return f"{source}: the policy compiler ended with {how}" + (f": {reason}" if reason else "")
 
 
-async def _tail(stream: asyncio.StreamReader) -> bytes:
-    """The end of what a child says, however much that is."""
-    tail = b""
-    while piece := await stream.read(_MAX_COMPLAINT):
-        tail = (tail + piece)[-_MAX_COMPLAINT:]
-    return tail
+def _last_line(complaint: int) -> str:
+    size = os.fstat(complaint).st_size
+    said = os.pread(complaint, _MAX_COMPLAINT, max(size - _MAX_COMPLAINT, 0))
+    lines = said.decode(errors="replace").strip().splitlines()
+    return "".join(c if c.isprintable() else "?" for c in lines[-1]) if lines else ""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ramnet.daemon import channel
+from ramnet.daemon.child import Child
 from ramnet.gate.spec import GateSpec, Surroundings
 
 WORKER: Final = (sys.executable, "-I", "-m", "ramnet.daemon.worker")
@@ -123,7 +124,7 @@ class GateKeeper:
         with ours:
             try:
                 with theirs:
-                    child = await self._spawn(theirs)
+                    child = self._spawn(theirs)
             except OSError as error:
                 return f"could not be started ({error.strerror})"
             self._channel, self.pid, self._unanswered, self._deaf = ours, child.pid, 0, False
@@ -133,19 +134,15 @@ class GateKeeper:
             finally:
                 self._channel, self.pid, self.answer = None, None, None
                 self.ready = self.serving = False
-                await _end(child)
+                await child.end()
 
-    async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
+    def _spawn(self, theirs: socket.socket) -> Child:
         place = self.place
         arguments = [f"--channel={theirs.fileno()}", f"--netns={place.namespace}"]
         if place.cgroup is not None:
             arguments.append(f"--cgroup={place.cgroup}")
-        return await asyncio.create_subprocess_exec(
-            *self._command,
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            pass_fds=(theirs.fileno(), place.namespace),
-        )
+        fds = (theirs.fileno(), place.namespace)
+        return Child([*self._command, *arguments], pass_fds=fds)
 
     def _begin(self) -> None:
         sockets = [(role, s) for role, group in self.place.listeners.items() for s in group]
@@ -230,10 +227,3 @@ class GateKeeper:
         except channel.ChannelError:
             # It missed what it must know; the next one is told everything from the beginning.
             self._deaf = True
-
-
-async def _end(child: asyncio.subprocess.Process) -> None:
-    """SIGKILL: it works on a stopped process, too, and the gate has nothing to put in order."""
-    with contextlib.suppress(ProcessLookupError):
-        child.kill()
-    await child.wait()

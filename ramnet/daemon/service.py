@@ -78,9 +78,9 @@ class Service:
         self._control = Control(Path(config.control_socket), routes)
 
     def tell(self, sentence: str) -> None:
-        """One line for the journal and one event for the audit log."""
-        self._means.log(sentence)
+        """One event for the audit log and one line for the journal."""
         self._events.write(Event(scope="service", kind="service", verdict="info", reason=sentence))
+        self._means.log(sentence)
 
     async def run(self) -> None:
         """Enforce until SIGTERM, SIGINT or ``down``; the first two leave the rules."""

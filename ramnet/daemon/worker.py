@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import mmap
 import os
+import resource
 import socket
 import sys
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from ramnet.daemon import channel
-from ramnet.errors import PolicyError
+from ramnet.errors import PolicyError, RamnetError
 from ramnet.gate.spec import GateSpec, Surroundings
 from ramnet.kernel import cgroup, netns
 from ramnet.kernel.process import confine
@@ -26,7 +27,7 @@ from ramnet.ruleset import GATE_UID
 
 OPEN_FILES: Final = 131072
 """Two sockets and a borrowed pipe (two descriptors) for each of 16,384 connections, and more."""
-_LOADED_LATER: Final = ("encodings.idna", "stringprep", "ssl", "cryptography.x509")
+_LOADED_LATER: Final = ("encodings.idna", "ssl", "ramnet.policy.document", "ramnet.policy.index")
 """Modules that Python or the gate would load when first needed, when it may be too late."""
 
 
@@ -63,14 +64,28 @@ def main(arguments: Sequence[str], make_gate: MakeGate | None = None) -> int:
     parser.add_argument("--netns", type=int, required=True)
     parser.add_argument("--cgroup", type=Path)
     options = parser.parse_args(arguments)
-    netns.enter(options.netns)
-    os.close(options.netns)
-    if options.cgroup is not None:
-        cgroup.join(options.cgroup, os.getpid())
-    make = make_gate or _load_gate()
-    confine(GATE_UID, GATE_UID, open_files=OPEN_FILES)
-    asyncio.run(_serve(socket.socket(fileno=options.channel), make))
+    try:
+        netns.enter(options.netns)
+        os.close(options.netns)
+        if options.cgroup is not None:
+            cgroup.join(options.cgroup, os.getpid())
+        make = make_gate or _load_gate()
+        confine(GATE_UID, GATE_UID, open_files=_open_files())
+        asyncio.run(_serve(socket.socket(fileno=options.channel), make))
+    except RamnetError as error:
+        print(f"ramnet: gate: {error}", file=sys.stderr)
+        return error.exit_code
     return 0
+
+
+def _open_files() -> int:
+    """As many as wanted, or as this machine allows (root in a container may not raise limits)."""
+    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+    except (ValueError, OSError):
+        return min(allowed, OPEN_FILES)
+    return OPEN_FILES
 
 
 def _load_gate() -> MakeGate:

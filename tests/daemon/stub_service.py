@@ -1,0 +1,110 @@
+"""The real service with stand-ins for the kernel's side and the gate.
+
+``python stub_service.py CONFIG LISTENER_FD``: the gate's one listener is made by the test, so
+that the test knows the port. What the service does to the rules goes to ``rules.log`` in the
+state directory.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from ramnet.config import Config, Scope, load
+from ramnet.daemon.guarded_scope import Enforcing
+from ramnet.daemon.service import Means, Service
+from ramnet.errors import RamnetError
+from ramnet.gate.denial.authority import create_authority
+from ramnet.kernel.docker import gather_proxies
+from ramnet.kernel.surroundings import Near
+
+STUB_GATE = Path(__file__).with_name("stub_gate.py")
+
+
+class StubEnforcer:
+    """Same interface as ``ramnet.kernel.enforcer.Enforcer``; touches nothing."""
+
+    def __init__(self, config: Config, scope: Scope, listener: socket.socket) -> None:
+        self._log = Path(config.state_dir) / "rules.log"
+        self._near_file = Path(config.state_dir) / "near"
+        self._tampered = Path(config.state_dir) / "tampered"
+        self._scope = scope
+        self.listeners = {"explicit": [listener]}
+        self.sinkhole6 = False
+        self.namespace_descriptor = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self.gate_cgroup: Path | None = None
+        self.near = Near(frozenset({"127.0.0.1"}))
+
+    @property
+    def gate_ports(self) -> frozenset[int]:
+        return frozenset({self.listeners["explicit"][0].getsockname()[1]})
+
+    def install(self) -> None:
+        self._note("install")
+
+    def apply(self) -> None:
+        self._tampered.unlink()
+        self._note("apply")
+
+    def refresh(self) -> bool:
+        if self._near_file.exists():
+            self.near = Near(frozenset(self._near_file.read_text().split()))
+        return False
+
+    def intact(self) -> bool:
+        return not self._tampered.exists()
+
+    def refused(self) -> dict[str, int]:
+        return {"tcp": 3, "udp": 2, "other": 1}
+
+    def remove(self) -> None:
+        self._note("remove")
+        self.close()
+
+    def close(self) -> None:
+        self._note("close")
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "name": self._scope.name,
+            "netns": self._scope.netns,
+            "tier": "redirect",
+            "scoping": "namespace",
+            "reason": "",
+        }
+
+    def _note(self, what: str) -> None:
+        with self._log.open("a") as file:
+            file.write(f"{what}\n")
+
+
+def main(config_path: str, listener_fd: str) -> int:
+    config = load(config_path)
+    daemon_json = Path(config.state_dir) / "daemon.json"
+    listener = socket.socket(fileno=int(listener_fd))
+
+    def make(config: Config, scope: Scope) -> Enforcing:
+        return StubEnforcer(config, scope, listener)
+
+    means = Means(
+        make,
+        create_authority,
+        worker=(sys.executable, "-I", str(STUB_GATE)),
+        docker_proxies=lambda: gather_proxies(daemon_json, Path("/none")),
+    )
+
+    async def serve() -> None:
+        await Service(config, means).run()
+
+    try:
+        asyncio.run(serve())
+    except RamnetError as error:
+        print(f"ramnet: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,202 @@
+"""The control socket, with curl as its client and with clients that misbehave."""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ramnet.daemon import control
+from ramnet.daemon.client import ask
+from ramnet.daemon.control import Control, Route
+from ramnet.errors import KernelRefusedError, NotRunningError, RamnetError
+
+NOBODY = 65534
+
+
+async def status() -> dict[str, str]:
+    return {"state": "enforcing"}
+
+
+async def down() -> dict[str, str]:
+    return {"state": "down"}
+
+
+async def failing() -> None:
+    raise KernelRefusedError("the kernel said no")
+
+
+def serve(path: Path, client: Callable[[], Any]) -> Any:
+    """Run a blocking client against the socket."""
+
+    async def both() -> Any:
+        served = Control(
+            path,
+            {
+                ("GET", "/v1/status"): Route(status),
+                ("POST", "/v1/down"): Route(down, root_only=True),
+                ("POST", "/v1/fail"): Route(failing),
+            },
+        )
+        await served.start()
+        try:
+            return await asyncio.to_thread(client)
+        finally:
+            await served.close()
+
+    return asyncio.run(both())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "control.sock"
+
+
+def curl(path: Path, *arguments: str, user: int | None = None) -> tuple[int, Any]:
+    done = subprocess.run(
+        ["curl", "-sS", "-w", "\n%{http_code}", "--unix-socket", path, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+    )
+    body, _, code = done.stdout.rpartition("\n")
+    return int(code), json.loads(body) if body else None
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["http://ramnet/v1/status"], (200, {"state": "enforcing"})),
+        (["http://ramnet/v1/status?x=1"], (200, {"state": "enforcing"})),
+        (["-I", "-o", "/dev/null", "http://ramnet/v1/status"], (200, None)),
+        (
+            ["-X", "DELETE", "http://ramnet/v1/status"],
+            (405, {"error": "/v1/status does not take DELETE"}),
+        ),
+        (["http://ramnet/v2"], (404, {"error": "there is no /v2"})),
+        (["-X", "POST", "http://ramnet/v1/fail"], (500, {"error": "the kernel said no"})),
+    ],
+)
+def test_curl_is_a_client(path: Path, arguments: list[str], answer: tuple[int, Any]) -> None:
+    assert serve(path, lambda: curl(path, *arguments)) == answer
+
+
+def test_the_client_of_the_commands(path: Path) -> None:
+    assert serve(path, lambda: ask(path, "GET", "/v1/status")) == {"state": "enforcing"}
+    with pytest.raises(RamnetError, match="the kernel said no"):
+        serve(path, lambda: ask(path, "POST", "/v1/fail"))
+    with pytest.raises(NotRunningError):
+        ask(path, "GET", "/v1/status")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+def test_others_may_look_and_only_root_may_change() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder, "control.sock")
+
+        def as_nobody(*arguments: str) -> tuple[int, Any]:
+            command = [
+                "curl",
+                "-sS",
+                "-w",
+                "\n%{http_code}",
+                "--unix-socket",
+                str(path),
+                *arguments,
+            ]
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=True, user=NOBODY, group=NOBODY
+            )
+            body, _, code = done.stdout.rpartition("\n")
+            return int(code), json.loads(body)
+
+        look = serve(path, lambda: as_nobody("http://ramnet/v1/status"))
+        change = serve(path, lambda: as_nobody("-X", "POST", "http://ramnet/v1/down"))
+        assert look == (200, {"state": "enforcing"})
+        assert change == (403, {"error": "only root may do that"})
+        assert serve(path, lambda: ask(path, "POST", "/v1/down")) == {"state": "down"}
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"\x16\x03\x01", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r", b"", b"A" * 100_000],
+)
+def test_nonsense_gets_an_answer_or_an_end(path: Path, request_: bytes) -> None:
+    def client() -> bytes:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(20)
+            sock.connect(str(path))
+            try:
+                sock.sendall(request_)
+                sock.shutdown(socket.SHUT_WR)
+                return sock.recv(65536)
+            except (BrokenPipeError, ConnectionResetError):
+                return b""
+
+    answer = serve(path, client)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_client_that_says_nothing_is_dropped(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "TIME_LIMIT", 0.05)
+
+    def client() -> bytes:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(20)
+            sock.connect(str(path))
+            return sock.recv(1)
+
+    assert serve(path, client) == b""
+
+
+def test_too_many_clients_are_turned_away_and_the_rest_is_served(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "MAX_CLIENTS", 2)
+
+    def client() -> Any:
+        waiting = [socket.socket(socket.AF_UNIX) for _ in range(3)]
+        for sock in waiting:
+            sock.settimeout(20)
+            sock.connect(str(path))
+        turned_away = waiting[2].recv(1)
+        for sock in waiting:
+            sock.close()
+        return turned_away
+
+    assert serve(path, client) == b""
+
+
+def test_a_stale_socket_is_replaced(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    assert serve(path, lambda: ask(path, "GET", "/v1/status")) == {"state": "enforcing"}
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("answer", [b"", b"SSH-2.0\r\n", b"HTTP/1.1 200 OK\r\n\r\nnot json"])
+def test_somebody_else_on_the_socket_is_not_running(path: Path, answer: bytes) -> None:
+    async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async def both() -> None:
+        server = await asyncio.start_unix_server(other, path)
+        async with server:
+            with pytest.raises(NotRunningError, match="is not ramnet"):
+                await asyncio.to_thread(ask, path, "GET", "/v1/status")
+
+    asyncio.run(both())

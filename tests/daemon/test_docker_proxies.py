@@ -1,0 +1,71 @@
+"""dockerd's own proxies: found where Docker reads them, and told unless they are known."""
+
+from pathlib import Path
+
+import pytest
+
+from ramnet.config import Proxy
+from ramnet.daemon.docker_proxies import unknown_proxies
+from ramnet.kernel.docker import DockerProxy, gather_proxies
+
+KNOWN = Proxy(explicit=["127.0.0.1:3128"], parent="http://user:secret@proxy.example:8080")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:3128",
+        "http://localhost:3128/",
+        "127.0.0.1:3128",
+        "http://other:words@PROXY.example:8080",
+        "proxy.example:8080",
+    ],
+)
+def test_known(url: str) -> None:
+    assert unknown_proxies([DockerProxy("daemon.json", url)], KNOWN) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://u:geheim@p.example:3128", '[proxy] parent = "http://p.example:3128"'),
+        ("https://p.example", '[proxy] parent = "https://p.example:443"'),
+        ("p.example:81", '[proxy] parent = "http://p.example:81"'),
+        ("http://[2001:db8::1]:3128", '[proxy] parent = "http://[2001:db8::1]:3128"'),
+        ("socks5://p.example:1080", "can be no parent"),
+        ("http://p.example:99999", "does not know"),
+        ("http://[", "does not know"),
+        ("http://127.0.0.1:3129", "does not know"),
+    ],
+)
+def test_unknown(url: str, words: str) -> None:
+    (sentence,) = unknown_proxies([DockerProxy("daemon.json", url)], KNOWN)
+    assert words in sentence
+    assert sentence.startswith("daemon.json names the proxy ")
+    assert "geheim" not in sentence
+
+
+def test_one_proxy_is_told_once() -> None:
+    found = [DockerProxy(where, "http://p.example:1") for where in ("a", "b")]
+    assert len(unknown_proxies(found, KNOWN)) == 1
+
+
+def test_they_are_found_in_daemon_json_and_in_the_environment(tmp_path: Path) -> None:
+    json = tmp_path / "daemon.json"
+    json.write_text('{"proxies": {"http-proxy": "http://a:1", "https-proxy": "", "no-proxy": "x"}}')
+    for pid, comm in (("7", "dockerd"), ("8", "bash")):
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "comm").write_text(f"{comm}\n")
+        (tmp_path / pid / "environ").write_bytes(b"PATH=/bin\0https_proxy=http://b:2\0NO_PROXY=c\0")
+    assert gather_proxies(json, tmp_path) == [
+        DockerProxy(f"{json}: proxies.http-proxy", "http://a:1"),
+        DockerProxy("environment of dockerd (7): https_proxy", "http://b:2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"proxies": 1}', '{"proxies": {"http-proxy": 1}}']
+)
+def test_a_daemon_json_that_makes_no_sense_names_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "daemon.json").write_text(text)
+    assert gather_proxies(tmp_path / "daemon.json", tmp_path / "none") == []

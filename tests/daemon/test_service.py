@@ -1,0 +1,199 @@
+"""The service as a process: its order of start, its faults, its ends."""
+
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ramnet.audit import read_events
+from ramnet.daemon.client import ask
+from ramnet.errors import NotRunningError
+from ramnet.ruleset import GATE_UID
+
+from .conftest import PATIENCE, Bench
+
+
+def wait_gone(pid: int) -> None:
+    """Until a process that is not our child has ended."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([fd], [], [], PATIENCE)[0], f"process {pid} did not end"
+    finally:
+        os.close(fd)
+
+
+def test_it_enforces_and_tells_the_service_manager(bench: Bench) -> None:
+    run = bench.start()
+    run.wait_for("enforcing")
+    assert "READY=1" in bench.notified.recv(1000).decode().split("\n")
+    assert bench.rules() == ["install"]
+    document = ask(bench.control, "GET", "/v1/status")
+    assert document["state"] == "enforcing"
+    assert document["supervisor"]["pid"] == run.process.pid
+    assert document["policy"]["version"] == 1
+    assert document["policy"]["organization"] == "acme"
+    assert document["policy"]["error"] is None
+    (scope,) = document["scopes"]
+    assert scope["gate_pid"] == bench.ask_gate()["pid"]
+    assert scope["rules"] == {
+        "intact": True,
+        "problem": None,
+        "refused_packets": {"tcp": 3, "udp": 2, "other": 1},
+    }
+
+
+def test_the_gate_has_no_privilege_and_dies_with_its_parent(bench: Bench) -> None:
+    bench.start().wait_for("enforcing")
+    gate = bench.ask_gate()
+    assert gate["uids"] == gate["gids"] == [GATE_UID] * 3
+    assert gate["groups"] == []
+    assert gate["parent_death_signal"] == signal.SIGKILL
+    status = Path(f"/proc/{gate['pid']}/status").read_text()
+    assert "NoNewPrivs:\t1" in status
+    for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb"):
+        if kind != "Bnd":  # without privilege to use it, the bound gives nothing
+            assert f"Cap{kind}:\t0000000000000000" in status
+
+
+def test_a_killed_gate_is_replaced_with_its_listeners_and_policy(bench: Bench) -> None:
+    run = bench.start()
+    run.wait_for("enforcing")
+    first = bench.ask_gate()
+    os.kill(first["pid"], signal.SIGKILL)
+    run.wait_for("the gate ended")
+    second = bench.ask_gate()  # waits in the backlog of the same socket
+    assert second["pid"] != first["pid"]
+    run.wait_for("enforcing")
+    assert bench.ask_gate()["version"] == 1
+    assert ask(bench.control, "GET", "/v1/status")["scopes"][0]["restarts"] == 1
+    assert bench.rules() == ["install"]
+
+
+def test_a_stopped_gate_is_replaced(bench: Bench) -> None:
+    run = bench.start()
+    run.wait_for("enforcing")
+    first = bench.ask_gate()["pid"]
+    os.kill(first, signal.SIGSTOP)
+    run.wait_for("did not answer")
+    assert bench.ask_gate()["pid"] != first
+    run.wait_for("enforcing")
+
+
+def test_a_supervisor_that_was_stopped_does_not_blame_its_gate(bench: Bench) -> None:
+    run = bench.start()
+    run.wait_for("enforcing")
+    gate = bench.ask_gate()["pid"]
+    run.process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, run.process.pid, os.WSTOPPED | os.WNOWAIT)
+    subprocess.run(["sleep", "3"], check=True)  # longer than a gate is given
+    run.process.send_signal(signal.SIGCONT)
+    bench.write_policy(2)
+    run.wait_for("is in force")
+    assert bench.ask_gate()["pid"] == gate
+
+
+def test_the_gate_dies_with_a_killed_supervisor_and_the_rules_stay(bench: Bench) -> None:
+    run = bench.start()
+    run.wait_for("enforcing")
+    gate = bench.ask_gate()["pid"]
+    run.stop(signal.SIGKILL)
+    wait_gone(gate)
+    assert bench.rules() == ["install"]
+    bench.start().wait_for("enforcing")  # lock and socket of the dead one are no hindrance
+
+
+def test_sigterm_ends_the_gate_and_leaves_the_rules(bench: Bench) -> None:
+    run = bench.start()
+    run.wait_for("enforcing")
+    gate = bench.ask_gate()["pid"]
+    assert run.stop() == 0
+    wait_gone(gate)
+    assert bench.rules() == ["install", "close"]
+    assert not bench.control.exists()
+
+
+def test_down_takes_the_rules_away_and_ends_the_service(bench: Bench) -> None:
+    run = bench.start()
+    run.wait_for("enforcing")
+    gate = bench.ask_gate()["pid"]
+    assert ask(bench.control, "POST", "/v1/down") == {"state": "down"}
+    assert run.process.wait(PATIENCE) == 0
+    wait_gone(gate)
+    assert bench.rules() == ["install", "remove", "close"]
+    with pytest.raises(NotRunningError):
+        ask(bench.control, "GET", "/v1/status")
+
+
+def test_a_second_service_is_refused(bench: Bench) -> None:
+    first = bench.start()
+    first.wait_for("enforcing")
+    second = bench.start()
+    assert f"ramnet runs already (pid {first.process.pid}," in second.wait_for("already")
+    assert second.process.wait(PATIENCE) == 1
+    assert bench.rules() == ["install"]
+    assert ask(bench.control, "GET", "/v1/status")["state"] == "enforcing"
+
+
+def test_a_change_around_the_scope_reaches_the_gate(bench: Bench) -> None:
+    run = bench.start()
+    run.wait_for("enforcing")
+    (bench.state / "near").write_text("127.0.0.1 192.0.2.77")
+    (bench.state / "tampered").touch()
+    run.wait_for("setting them again")  # comes of a later look than the one that saw the address
+    assert bench.ask_gate()["addresses"] == ["127.0.0.1", "192.0.2.77"]
+    assert bench.rules() == ["install", "apply"]
+
+
+def test_a_proxy_of_dockerd_that_is_not_known_is_reported(bench: Bench) -> None:
+    bench.state.mkdir()
+    (bench.state / "daemon.json").write_text(
+        '{"proxies": {"https-proxy": "http://p.example:8080"}}'
+    )
+    run = bench.start()
+    sentence = run.wait_for("p.example:8080").removeprefix("ramnet: ")
+    assert '[proxy] parent = "http://p.example:8080"' in sentence
+    run.wait_for("enforcing")
+    assert sentence in ask(bench.control, "GET", "/v1/status")["warnings"]
+
+
+def test_news_of_the_service_are_in_the_audit_log(bench: Bench) -> None:
+    run = bench.start()
+    run.wait_for("enforcing")
+    reasons = [event.reason for event in read_events(bench.state / "service.jsonl")]
+    assert reasons == [f"the policy of {bench.policy} is in force", "enforcing"]
+
+
+def test_a_ca_is_made_once_where_its_key_stays_in_memory(
+    make_bench: Callable[[str], Bench],
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: the service changes its user")
+    bench = make_bench("/dev/shm")
+    bench.configure(tls="certificate")
+    certificate, key = (bench.folder / "run" / "ca" / name for name in ("ca.pem", "ca.key"))
+    bench.start().wait_for("enforcing")
+    assert key.stat().st_uid == GATE_UID
+    assert key.stat().st_mode & 0o777 == 0o400
+    assert certificate.stat().st_mode & 0o777 == 0o644
+    before = certificate.read_bytes()
+    bench.runs[0].stop()
+    bench.start().wait_for("enforcing")
+    assert certificate.read_bytes() == before
+    assert ask(bench.control, "GET", "/v1/status")["warnings"] == []
+
+
+def test_without_memory_backed_storage_there_is_no_ca_but_a_warning(bench: Bench) -> None:
+    bench.configure(tls="certificate")
+    run = bench.start()
+    run.wait_for("not on memory-backed storage")
+    run.wait_for("enforcing")
+    (warning,) = ask(bench.control, "GET", "/v1/status")["warnings"]
+    assert "refusals over TLS are alerts without words" in warning
+    assert list((bench.folder / "run" / "ca").iterdir()) == []

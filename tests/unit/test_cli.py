@@ -1,0 +1,306 @@
+"""The commands: what they print, and the exit codes of the contract."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ramnet import cli
+from ramnet.audit import Event, EventLog
+from ramnet.cli import service
+from ramnet.daemon import client
+
+POLICY = """
+version = 7
+organization = "acme"
+presets = ["ghcr"]
+[[registry]]
+host = "registry.corp.example:5000"
+name = "Build registry"
+[[registry]]
+domain = "corp.example"
+[[registry]]
+host = "old.corp.example"
+allowed = false
+"""
+
+
+class Machine:
+    """A configuration and a policy of their own, and the commands run against them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.config, self.policy = folder, folder / "r.toml", folder / "p.toml"
+        self.policy.write_text(POLICY)
+        self.config.write_text(
+            f'policy = "{self.policy}"\nstate_dir = "{folder}/state"\n'
+            f'control_socket = "{folder}/run/control.sock"\n[[scope]]\nname = "dockerd"\n'
+        )
+
+    def run(self, *arguments: str) -> Result:
+        command = [*arguments, "--config", str(self.config)]
+        return CliRunner().invoke(cli.main, command)
+
+    def log(self) -> EventLog:
+        (self.folder / "state" / "events").mkdir(parents=True)
+        return EventLog(self.folder / "state" / "events" / "dockerd.jsonl")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "code", "says"),
+    [
+        (["registry.corp.example:5000"], 0, "registry.corp.example:5000: allowed by"),
+        (["ghcr.io"], 0, "ghcr.io: allowed by ghcr.io (preset ghcr)"),
+        (["GHCR.io."], 0, "GHCR.io.: allowed by ghcr.io"),
+        (["docker.io"], 0, "docker.io: allowed by docker_hub"),
+        (["a.corp.example"], 0, "allowed by corp.example (domain)"),
+        (["old.corp.example"], 1, "old.corp.example: refused by old.corp.example"),
+        (["unlisted.example"], 1, "unlisted.example: refused (no entry allows it)"),
+        (["ghcr.io", "unlisted.example"], 1, "unlisted.example: refused"),
+        (["192.0.2.1"], 1, "192.0.2.1: refused"),
+    ],
+)
+def test_check(machine: Machine, hosts: list[str], code: int, says: str) -> None:
+    result = machine.run("check", *hosts)
+    assert (result.exit_code, says in result.stdout) == (code, True)
+
+
+def test_check_json(machine: Machine) -> None:
+    result = machine.run("check", "--json", "old.corp.example:443", "docker.io")
+    assert result.exit_code == 1
+    denied, allowed = json.loads(result.stdout)
+    assert denied == {
+        "host": "old.corp.example",
+        "port": 443,
+        "allowed": False,
+        "outcome": "denied",
+        "entry": "old.corp.example",
+        "local": False,
+    }
+    assert allowed["allowed"] is True
+    assert allowed["port"] is None
+
+
+@pytest.mark.parametrize("host", ["[registry.example]", "a..b", "a b", "a:99999", "x" * 300])
+def test_check_of_what_is_no_host_is_a_usage_error(machine: Machine, host: str) -> None:
+    result = machine.run("check", host)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+
+
+def test_check_of_a_broken_policy_names_it(machine: Machine) -> None:
+    machine.policy.write_text("registries = 1\n")
+    result = machine.run("check", "ghcr.io")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"ramnet: {machine.policy}:1: registries: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_broken_configuration_is_a_usage_error(machine: Machine) -> None:
+    machine.config.write_text("polcy = 1\n")
+    result = machine.run("check", "ghcr.io")
+    assert result.exit_code == 2
+    assert result.stderr == f"ramnet: {machine.config}: polcy: unknown key\n"
+
+
+def test_nothing_heavy_is_loaded_for_a_check(machine: Machine) -> None:
+    heavy = {"asyncio", "rich", "pyroute2", "nftables", "cryptography", "ssl", "scapy"}
+    program = (
+        "import sys; from ramnet import cli\n"
+        "try: cli.main(sys.argv[1:])\n"
+        f"finally: print(sorted({heavy!r} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "check", "ghcr.io", "--config", machine.config],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_status_without_a_service(machine: Machine) -> None:
+    result = machine.run("status")
+    assert result.exit_code == 3
+    assert "the service does not answer" in result.stderr
+
+
+DOCUMENT: dict[str, Any] = {
+    "state": "enforcing",
+    "version": "0.1.0",
+    "supervisor": {"pid": 7, "uptime_s": 90061.0},
+    "policy": {
+        "source": "/etc/ramnet/policy.toml",
+        "version": 7,
+        "organization": "acme [red]\x1b[31m",
+        "entries": 3,
+        "restricts": True,
+        "age_s": 12.0,
+        "error": None,
+        "last_good_error": None,
+    },
+    "scopes": [
+        {
+            "name": "dockerd",
+            "netns": "self",
+            "tier": "redirect",
+            "gate_pid": 8,
+            "restarts": 0,
+            "rules": {"intact": True, "problem": None, "refused_packets": {"tcp": 3}},
+        }
+    ],
+    "exempt": [{"uid": "chrony", "proto": "udp", "port": 123, "cgroup": None, "address": None}],
+    "warnings": ["dockerd has a proxy"],
+}
+
+
+@pytest.mark.parametrize(("state", "code"), [("enforcing", 0), ("refusing", 1), ("starting", 1)])
+def test_status(machine: Machine, monkeypatch: pytest.MonkeyPatch, state: str, code: int) -> None:
+    monkeypatch.setattr(client, "ask", lambda *_: {**DOCUMENT, "state": state})
+    result = machine.run("status")
+    assert result.exit_code == code
+    for words in (
+        state,
+        "version 7 of acme [red]?",
+        "uid=chrony",
+        "dockerd has a proxy",
+        "1 d 1 h",
+    ):
+        assert words in result.stdout
+    assert "\x1b" not in result.stdout
+    assert json.loads(machine.run("status", "--json").stdout)["state"] == state
+
+
+def test_events(machine: Machine) -> None:
+    log = machine.log()
+    log.write(Event(scope="dockerd", kind="dns", name="a.example", verdict="allowed", entry="*.b"))
+    log.write(
+        Event(
+            scope="dockerd",
+            kind="tls",
+            name="evil\x1b[31m",
+            port=443,
+            verdict="refused",
+            original_destination="192.0.2.1:443",
+            bytes_up=517,
+            reason="no entry",
+        )
+    )
+    lines = machine.run("events").stdout.splitlines()
+    assert "allowed" in lines[0]
+    assert lines[0].endswith("a.example  by *.b")
+    assert lines[1].endswith("evil?[31m:443  meant for 192.0.2.1:443  517 up, 0 down  no entry")
+    assert machine.run("events", "--denied").stdout.splitlines() == lines[1:]
+    (denied,) = machine.run("events", "--denied", "--json").stdout.splitlines()
+    assert json.loads(denied)["port"] == 443
+
+
+def test_events_follow(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = machine.log()
+    log.write(Event(scope="dockerd", kind="dns", name="before", verdict="refused"))
+    pauses = iter(["during", "after"])
+
+    def pause(_: float) -> None:
+        if (name := next(pauses, None)) is None:
+            raise KeyboardInterrupt
+        log.write(Event(scope="dockerd", kind="dns", name=name, verdict="refused"))
+
+    monkeypatch.setattr("ramnet.cli.facts.time.sleep", pause)
+    lines = machine.run("events", "-f").stdout.splitlines()
+    assert [line.split()[-1] for line in lines if line] == ["before", "during", "after"]
+
+
+def test_events_without_any(machine: Machine) -> None:
+    result = machine.run("events")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_rules(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "enforcer_plan", lambda _: {"dockerd": "table inet ramnet\n"})
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert machine.run("rules").stdout == "# scope dockerd\ntable inet ramnet\n"
+    assert json.loads(machine.run("rules", "--json").stdout) == [
+        {"scope": "dockerd", "rules": "table inet ramnet\n"}
+    ]
+
+
+@pytest.mark.parametrize(
+    "command", [["run"], ["down"], ["rules"], ["ca", "install"], ["ca", "remove"]]
+)
+def test_what_needs_root_says_so(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    result = machine.run(*command)
+    assert result.exit_code == 4
+    assert result.stderr.startswith(f"ramnet: ramnet {' '.join(command)}")
+    assert "needs root" in result.stderr
+
+
+def test_policy_validate(machine: Machine, tmp_path: Path) -> None:
+    good = machine.run("policy", "validate", str(machine.policy))
+    assert good.exit_code in (0, 1)  # remarks are POLICY's own matter
+    machine.policy.write_text("versoin = 1\n")
+    bad = machine.run("policy", "validate", str(machine.policy))
+    assert bad.exit_code == 1
+    assert f"{machine.policy}:1: versoin: refused: " in bad.stdout
+    document = json.loads(machine.run("policy", "validate", "--json", str(machine.policy)).stdout)
+    assert document["valid"] is False
+    assert [fault["line"] for fault in document["faults"]] == [1]
+    assert machine.run("policy", "validate", str(tmp_path / "none")).exit_code == 1
+
+
+def test_policy_show(machine: Machine) -> None:
+    shown = machine.run("policy", "show").stdout
+    assert "organization  acme" in shown
+    assert "allowed       registry.corp.example:5000  # Build registry" in shown
+    assert "denied        old.corp.example" in shown
+    document = json.loads(machine.run("policy", "show", "--json").stdout)
+    assert document["version"] == 7
+    assert [entry["allowed"] for entry in document["entries"]] == [True, True, False]
+
+
+def test_policy_presets(machine: Machine) -> None:
+    assert "ghcr.io" in machine.run("policy", "presets").stdout
+    presets = json.loads(machine.run("policy", "presets", "--json").stdout)
+    assert all(preset["registries"] and preset["usage"] for preset in presets)
+
+
+def test_ca_show_without_a_ca(machine: Machine) -> None:
+    result = machine.run("ca", "show")
+    assert result.exit_code == 1
+    assert "`ramnet ca install`" in result.stderr
+
+
+def test_the_unexpected_is_one_line(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr(client, "ask", fail)
+    result = machine.run("status")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("ramnet: unexpected ZeroDivisionError: by nothing; ")
+    monkeypatch.setenv("RAMNET_DEBUG", "1")
+    assert isinstance(machine.run("status").exception, ZeroDivisionError)
+
+
+def test_every_command_takes_config_and_every_one_with_facts_json() -> None:
+    commands = {
+        name: command
+        for group in (cli.main, cli.ca.ca, cli.policy.policy)
+        for name, command in group.commands.items()
+        if not hasattr(command, "commands")
+    }
+    for name, command in commands.items():
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert "--config" in options, name
+        assert ("--json" in options) == (name not in ("run", "down", "install", "remove")), name
