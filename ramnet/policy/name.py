@@ -173,4 +173,5 @@ def _label_reason(label: str) -> str | None:
 
 def _shown(name: str) -> str:
     """Quote a text of any length and content for one line of a message."""
-    return ascii(name if len(name) <= 300 else name[:297] + "...")
+    shown = ascii(name[:300])
+    return shown if len(name) <= 300 and len(shown) <= 300 else shown[:297] + "...'"

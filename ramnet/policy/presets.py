@@ -124,7 +124,7 @@ def _regex(template: str, preset: Preset) -> str:
 
 
 def _nearest(name: str) -> str:
-    near = get_close_matches(name, _load(), 1)
+    near = get_close_matches(name.lower(), _load(), 1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
