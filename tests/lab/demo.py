@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import signal
 import sys
 import time
@@ -179,7 +180,7 @@ def _wait_to_be_ended(console: Console, lab: Lab) -> None:
 
 
 def _take_down() -> int:
-    """End a demo that was kept. Its process does the work."""
+    """End a demo that was kept, and wait while its process takes everything down."""
     try:
         pid = int(_PID_FILE.read_text())
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -187,8 +188,10 @@ def _take_down() -> int:
         command = b""
     if b"tests.lab.demo" not in command:
         print("no demo is up")
-        return 1
-    os.kill(pid, signal.SIGTERM)
+        return 0
+    with os.fdopen(os.pidfd_open(pid)) as process:
+        os.kill(pid, signal.SIGTERM)
+        select.select([process], [], [])
     return 0
 
 
