@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ramnet.wire.dns.codes import CD, QR, QTYPE, RA, RCODE, RD, TC
+from ramnet.wire.dns.codes import CD, OPCODE, QR, QTYPE, RA, RCODE, RD, TC
 from ramnet.wire.dns.question import HEADER, Header, Question
 from ramnet.wire.dns.reply import PAYLOAD, Record
 from ramnet.wire.result import Malformed
@@ -131,7 +131,7 @@ def render(question: Question, answer: Answer, *, age: int = 0, limit: int = 655
     they do not suffice, the explanation goes first, and then every record, with TC set.
     """
     edns = question.payload is not None
-    flags = QR | RA | question.flags & (RD | CD) | answer.rcode & 15
+    flags = QR | RA | question.flags & (OPCODE | RD | CD) | answer.rcode & 15
     body, counts = _aged(answer, age), (answer.answers, answer.authorities)
     opt = _opt(answer.rcode, answer.error) if edns else b""
     size = HEADER.size + len(question.asked) + len(body)
@@ -146,5 +146,5 @@ def error_message(header: Header, rcode: int, question: Question | Malformed) ->
     """A bare ``rcode``, with the question where it could be read."""
     if isinstance(question, Question):
         return render(question, Answer(rcode))
-    flags = QR | RA | header.flags & (0x7800 | RD) | rcode & 15
+    flags = QR | RA | header.flags & (OPCODE | RD) | rcode & 15
     return HEADER.pack(header.id, flags, 0, 0, 0, 0)

@@ -1,0 +1,103 @@
+"""One question to one upstream: a socket, a port and an id of its own (RFC 5452)."""
+
+import asyncio
+import secrets
+import socket
+from typing import Final
+
+from ramnet.config import Endpoint
+from ramnet.gate.resolver.errors import UpstreamError
+from ramnet.wire.dns import Reply, build_query, read_reply
+from ramnet.wire.result import ABSENT, Malformed
+
+STRAY_LIMIT: Final = 64
+"""Datagrams that answer something else: beyond this somebody is guessing, and we ask by TCP."""
+_RECEIVE: Final = 65535
+_FLAGS: Final = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+
+
+def _family(endpoint: Endpoint) -> int:
+    return socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
+
+
+def _new_query(name: bytes, qtype: int, *, edns: bool) -> bytes:
+    return build_query(secrets.randbits(16), name, qtype, edns=edns)
+
+
+class DatagramExchange:
+    """Sends when made; ``outcome`` is done when the true answer came or none can come.
+
+    The socket is connected, so the kernel passes only what comes from the upstream's address
+    and port. ``close`` must be called, whatever became of it.
+    """
+
+    def __init__(self, endpoint: Endpoint, name: bytes, qtype: int, *, edns: bool) -> None:
+        """Raises UpstreamError where the query cannot even be sent."""
+        self._loop = asyncio.get_running_loop()
+        self.endpoint = endpoint
+        self.outcome: asyncio.Future[Reply | UpstreamError] = self._loop.create_future()
+        self._query = _new_query(name, qtype, edns=edns)
+        self._strays = 0
+        self._socket = socket.socket(_family(endpoint), socket.SOCK_DGRAM | _FLAGS)
+        try:
+            self._socket.connect((endpoint.address, endpoint.port))
+            self._socket.send(self._query)
+        except OSError as error:
+            self._socket.close()
+            raise UpstreamError(error.strerror or str(error)) from error
+        self._loop.add_reader(self._socket, self._readable)
+
+    def close(self) -> None:
+        """Give the socket back; a late answer finds its port closed."""
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
+        self.outcome.cancel()
+
+    def _readable(self) -> None:
+        try:
+            data = self._socket.recv(_RECEIVE)
+        except BlockingIOError:
+            return
+        except OSError as error:  # ICMP unreachable, told to the connected socket
+            self._finish(UpstreamError(error.strerror or str(error)))
+            return
+        reply = read_reply(data, self._query)
+        if reply is ABSENT:
+            self._stray()
+        elif isinstance(reply, Malformed):
+            self._finish(UpstreamError(f"malformed reply: {reply.reason}"))
+        elif isinstance(reply, Reply):
+            self._finish(reply)
+
+    def _stray(self) -> None:
+        self._strays += 1
+        if self._strays >= STRAY_LIMIT:
+            self._finish(Reply(0, truncated=True))
+
+    def _finish(self, outcome: Reply | UpstreamError) -> None:
+        self._loop.remove_reader(self._socket)
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+
+async def exchange_stream(
+    endpoint: Endpoint, name: bytes, qtype: int, *, edns: bool
+) -> Reply | UpstreamError:
+    """The same over TCP (RFC 7766); the caller sets the time limit."""
+    query = _new_query(name, qtype, edns=edns)
+    try:
+        reader, writer = await asyncio.open_connection(endpoint.address, endpoint.port)
+    except OSError as error:
+        return UpstreamError(error.strerror or str(error))
+    try:
+        writer.write(len(query).to_bytes(2) + query)
+        size = int.from_bytes(await reader.readexactly(2))
+        reply = read_reply(await reader.readexactly(size), query)
+    except (OSError, asyncio.IncompleteReadError):
+        return UpstreamError("the connection was closed before the answer")
+    finally:
+        writer.transport.abort()
+    if not isinstance(reply, Reply):
+        return UpstreamError("malformed or foreign reply over TCP")
+    return UpstreamError("truncated even over TCP") if reply.truncated else reply

@@ -1,0 +1,180 @@
+"""The resolver as the gate sees it: puts the parts together and follows what changes."""
+
+import asyncio
+import socket
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ramnet.errors import ConfigError
+from ramnet.gate.judge import Judge
+from ramnet.gate.resolver.addresses import AddressRules, pack, unpack
+from ramnet.gate.resolver.cache import AnswerKey, CachedAnswer
+from ramnet.gate.resolver.desk import Desk
+from ramnet.gate.resolver.errors import ResolutionError
+from ramnet.gate.resolver.lookup import Lookups
+from ramnet.gate.resolver.loops import LoopProbes
+from ramnet.gate.resolver.memory import GivenAddresses
+from ramnet.gate.resolver.report import EventWriter, Reporter
+from ramnet.gate.resolver.rulings import PINNED_TTL, Rulings
+from ramnet.gate.resolver.server_tcp import StreamServer
+from ramnet.gate.resolver.server_udp import DatagramServer
+from ramnet.gate.resolver.upstreams import Server
+from ramnet.gate.resolver.zones import Zones
+from ramnet.gate.spec import GateSpec, Surroundings
+from ramnet.wire.dns import QTYPE, from_text, rcode_text
+from ramnet.wire.resolv_conf import ResolvConf, parse_resolv_conf
+
+SECOND_FAMILY_WAIT = 0.05
+"""Seconds for the other family's answer once one has addresses (RFC 8305 section 3)."""
+
+
+class Resolution(NamedTuple):
+    """Where a name is."""
+
+    addresses: tuple[str, ...]
+    """IPv4 first; never empty, and nothing that may not be dialled."""
+    expires: float
+    """In seconds of the event loop's clock."""
+
+
+class Resolver:
+    """Answers the scope's DNS and resolves for the proxy. Make it inside a running loop."""
+
+    def __init__(self, judge: Judge, spec: GateSpec, log: EventWriter) -> None:
+        """Raises ConfigError where a zone or a pinned name is no host name."""
+        self._loop = asyncio.get_running_loop()
+        self._judge, self._spec = judge, spec
+        self._surroundings: Surroundings | None = None
+        self._rules = AddressRules((), (spec.sinkhole4, spec.sinkhole6))
+        self._zones = self._build_zones(ResolvConf(), ())
+        self._memory = GivenAddresses()
+        self._reporter = Reporter(spec.scope, log, self._loop.time)
+        self._rulings = Rulings(judge, spec)
+        self._lookups = Lookups(self._zones, self._rules)
+        self._probes = LoopProbes(self._loop_found)
+        self._desk = Desk(self._rulings, self._lookups, self._memory, self._probes, self._reporter)
+        self._datagrams = DatagramServer(self._desk)
+        self._streams = StreamServer(self._desk)
+        judge.subscribe(self._datagrams.cache.clear)
+
+    async def start(self, udp: Sequence[socket.socket], tcp: Sequence[socket.socket]) -> None:
+        """Serve these listeners; ``close`` closes them."""
+        self._datagrams.start(udp)
+        await self._streams.start(tcp)
+        self._probes.probe(self._zones.servers(), self._rules)
+
+    def close(self) -> None:
+        """Stop serving and asking."""
+        self._datagrams.close()
+        self._streams.close()
+        self._lookups.close()
+        self._probes.close()
+
+    def update_surroundings(self, surroundings: Surroundings) -> None:
+        """Follow the machine: own addresses, resolv.conf. Cheap where nothing has changed."""
+        before, self._surroundings = self._surroundings, surroundings
+        if before and (
+            before.resolv_conf == surroundings.resolv_conf
+            and set(before.addresses) == set(surroundings.addresses)
+        ):
+            return
+        sinkholes = (self._spec.sinkhole4, self._spec.sinkhole6)
+        resolv_conf = parse_resolv_conf(surroundings.resolv_conf)
+        self._rules = AddressRules(surroundings.addresses, sinkholes)
+        self._zones = self._build_zones(resolv_conf, self._zones.servers())
+        self._rulings.renew(self._rules, resolv_conf.search)
+        self._lookups.renew(self._zones, self._rules)
+        self._memory.forget(self._rules.own)
+        self._datagrams.cache.clear()
+        self._probes.probe(self._zones.servers(), self._rules)
+
+    def gave(self, address: str) -> frozenset[str]:
+        """The allowed names for which ``address`` was given, within its life plus grace."""
+        names = self._memory.names(pack(address), self._loop.time())
+        return frozenset(name for name in names if self._judge.decide(name).allowed)
+
+    async def resolve(self, name: str, *, local: bool | None = None) -> Resolution:
+        """Where to dial ``name``, which is normalised and which the caller has decided on.
+
+        ``local``: whether addresses of this machine are right (None: as the policy says).
+        Raises ResolutionError where there is no address, within 5 s.
+        """
+        if local is None:
+            local = self._judge.decide(name).local or not self._judge.restricts
+        pins = self._rulings.pinned(name, local=local)
+        if pins is not None:
+            return _resolution(name, pins, self._loop.time() + PINNED_TTL, "no pin is fit")
+        answers = await self._ask_both(from_text(name), local)
+        found = [address for cached in answers for address in cached.answer.addresses]
+        expires = min((c.expires for c in answers if c.answer.addresses), default=0.0)
+        return _resolution(name, found, expires, _reason(answers))
+
+    def status(self) -> dict[str, object]:
+        """Counters, and each upstream's health, for ``ramnet status``."""
+        desk, lookups = self._desk.counters, self._lookups
+        return {
+            "queries": desk.queries + self._datagrams.hits,
+            "cache_hits": desk.cached + self._datagrams.hits,
+            "refused": desk.refused,
+            "malformed": desk.malformed,
+            "dropped": desk.dropped,
+            "unsent": self._datagrams.unsent,
+            "forwarded": lookups.counters.forwarded,
+            "failures": lookups.counters.failures,
+            "overflows": lookups.counters.overflows,
+            "in_flight": lookups.in_flight,
+            "answers": len(lookups.cache),
+            "answer_octets": lookups.cache.octets,
+            "datagrams": len(self._datagrams.cache.ready),
+            "addresses_given": len(self._memory),
+            "tcp_connections": self._streams.connections,
+            "tcp_evicted": self._streams.evicted,
+            "events_suppressed": self._reporter.suppressed,
+            "upstreams": [server.status() for server in self._zones.servers()],
+            "nameservers_skipped": self._zones.skipped,
+        }
+
+    def _build_zones(self, resolv_conf: ResolvConf, known: Iterable[Server]) -> Zones:
+        try:
+            return Zones.build(self._spec.resolver, resolv_conf, self._rules, known)
+        except ValueError as error:
+            raise ConfigError(f"[resolver] zones: {error}") from error
+
+    async def _ask_both(self, name: bytes, local: bool) -> list[CachedAnswer]:
+        """A and AAAA at once; a slow second family does not hold up the first."""
+        types = [QTYPE.A]
+        if local or self._surroundings is None or self._rules.has_global_ipv6:
+            types.append(QTYPE.AAAA)
+        tasks = [
+            self._loop.create_task(self._lookups.answer(AnswerKey(name, qtype, local)))
+            for qtype in types
+        ]
+        try:
+            done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if pending:
+                useful = any(task.result().answer.addresses for task in done)
+                await asyncio.wait(pending, timeout=SECOND_FAMILY_WAIT if useful else None)
+            return [task.result() for task in tasks if task.done()]
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def _loop_found(self, server: Server) -> None:
+        self._reporter.service(f"upstream {server.endpoint.address} {server.unusable}")
+
+
+def _resolution(name: str, found: Iterable[bytes], expires: float, reason: str) -> Resolution:
+    addresses = tuple(unpack(packed) for packed in dict.fromkeys(found))
+    if not addresses:
+        raise ResolutionError(f"{name} was not resolved: {reason}")
+    return Resolution(addresses, expires)
+
+
+def _reason(answers: Sequence[CachedAnswer]) -> str:
+    """Why there is no address, in the upstream's words or ours."""
+    for cached in answers:
+        if cached.answer.error:
+            return cached.answer.error.text
+        if cached.answer.rcode:
+            return f"upstream says {rcode_text(cached.answer.rcode)}"
+    return "it has no address"

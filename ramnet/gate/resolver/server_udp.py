@@ -1,0 +1,84 @@
+"""The hot path: datagrams that were seen before are answered by swapping the id."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+from ramnet.gate.resolver.cache import DatagramCache
+from ramnet.gate.resolver.desk import DATAGRAM_MOST, Desk
+from ramnet.wire.dns import Question
+
+BATCH: Final = 64
+"""Datagrams answered before other work gets its turn."""
+_RECEIVE: Final = 2048
+"""Octets of a query; what is longer is cut off and so found malformed."""
+_BUFFER: Final = 2**20
+_SHORTEST_FRESH: Final = 0.01
+
+
+class DatagramServer:
+    """Reads all UDP listeners of the resolver."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._desk = desk
+        self._sockets: Sequence[socket.socket] = ()
+        self.cache = DatagramCache()
+        self.hits = 0
+        self.unsent = 0
+        """Replies that the kernel did not take."""
+
+    def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Serve these bound sockets; they are closed with the server."""
+        self._sockets = tuple(sockets)
+        for listener in self._sockets:
+            listener.setblocking(False)
+            with contextlib.suppress(OSError):  # as much as the kernel grants
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+            self._loop.add_reader(listener, partial(self._readable, listener))
+
+    def close(self) -> None:
+        """Stop serving."""
+        for listener in self._sockets:
+            self._loop.remove_reader(listener)
+            listener.close()
+        self._sockets = ()
+
+    def _readable(self, listener: socket.socket) -> None:
+        receive, send, ready = listener.recvfrom, listener.sendto, self.cache.ready.get
+        now = self._loop.time()
+        for _ in range(BATCH):
+            try:
+                data, client = receive(_RECEIVE)
+            except OSError:  # nothing left, or an ICMP error of an earlier reply
+                return
+            found = ready(data[2:])
+            if found is None or found[0] <= now:
+                self._desk.handle(
+                    data, DATAGRAM_MOST, partial(self._send, listener, client, data[2:])
+                )
+                continue
+            self.hits += 1
+            try:
+                send(data[:2] + found[1], client)
+            except OSError:
+                self.unsent += 1
+
+    def _send(
+        self,
+        listener: socket.socket,
+        client: Any,  # whatever the socket's family calls an address
+        asked: bytes,
+        question: Question | None,
+        reply: bytes,
+        fresh: float,
+    ) -> None:
+        if question and question.plain and fresh > _SHORTEST_FRESH:
+            self.cache.put(asked, reply[2:], self._loop.time() + fresh)
+        try:
+            listener.sendto(reply, client)
+        except OSError:
+            self.unsent += 1
