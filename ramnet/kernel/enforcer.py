@@ -123,6 +123,7 @@ class Enforcer:
         self._near = near
         self._replace("containers4", sorted(near.containers4))
         self._replace("containers6", sorted(near.containers6))
+        self._replace("bridges", map(str, sorted(near.bridges)))
         return True
 
     def _replace(self, name: str, elements: Any) -> None:
@@ -179,6 +180,7 @@ class Enforcer:
             listening=self._listening_ports() if listening is None else listening,
             containers4=self._near.containers4,
             containers6=self._near.containers6,
+            bridges=self._near.bridges,
             ephemeral=self.namespace.call(_ephemeral_ports),
         )
 

@@ -27,11 +27,16 @@ _IPV6_LINK_LOCAL: Final = ipaddress.IPv6Network("fe80::/10")
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """Addresses of the namespace itself and networks of its containers, as text."""
+    """Addresses of the namespace itself and networks of its containers, as text.
+
+    Attributes:
+        bridges: interface indexes of the bridges that the container networks are on.
+    """
 
     addresses: frozenset[str] = frozenset()
     containers4: frozenset[str] = frozenset()
     containers6: frozenset[str] = frozenset()
+    bridges: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -86,8 +91,9 @@ def read_near() -> Near:
         networks = _container_networks(rtnetlink.get_routes(), links)
     return Near(
         addresses=addresses,
-        containers4=frozenset(n for n in networks if ":" not in n),
-        containers6=frozenset(n for n in networks if ":" in n),
+        containers4=frozenset(network for network, _ in networks if ":" not in network),
+        containers6=frozenset(network for network, _ in networks if ":" in network),
+        bridges=frozenset(bridge for _, bridge in networks),
     )
 
 
@@ -109,16 +115,18 @@ def _address(message: Any) -> str | None:
     return address if isinstance(address, str) else None
 
 
-def _container_networks(routes: Iterable[Any], links: Mapping[int, Link]) -> set[str]:
-    networks: set[str] = set()
+def _container_networks(routes: Iterable[Any], links: Mapping[int, Link]) -> set[tuple[str, int]]:
+    """Each network with the interface index of its bridge."""
+    networks: set[tuple[str, int]] = set()
     for route in routes:
-        link = links.get(route.get_attr("RTA_OIF") or 0)
+        index = route.get_attr("RTA_OIF") or 0
+        link = links.get(index)
         if link is None or not link.is_container_bridge() or not _connected(route):
             continue
         with contextlib.suppress(ValueError):
             network = ipaddress.ip_network(f"{route.get_attr('RTA_DST')}/{route['dst_len']}")
             if network.version == 4 or not network.subnet_of(_IPV6_LINK_LOCAL):
-                networks.add(str(network))
+                networks.add((str(network), index))
     return networks
 
 

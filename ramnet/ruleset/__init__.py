@@ -12,22 +12,27 @@ Tier ``redirect``, one table ``inet ramnet`` in each scope's network namespace::
         TCP: loopback and own addresses, nobody listening   as they are
         TCP: everything else                                -> proxy
     output, filter, priority 0, policy drop                chain output
-        the gate's own sockets, exemptions                  accept
+        the gate's own sockets, exemptions                  marked as ours, accept
         connections cut when the rules arrived              reset
         replies to inbound connections                      accept
+        made by the kernel in connections marked as ours    accept
         what was redirected (ct status dnat AND the gate's
         own address and port)                               accept
-        loopback, container networks (not TCP)              accept
+        loopback, container networks (not TCP) by a bridge  accept
         ICMP errors, neighbour discovery, DHCP, IGMP, MLD,
         VXLAN made by the kernel                            accept
         the rest                                            reset or ICMP
     input, filter, priority 0                              chain input
         TCP in mid-stream, unknown                          marked: its next packet out is reset
-        UDP, unknown, to an ephemeral port                  dropped
+        UDP, unknown, to an ephemeral port, not by a bridge dropped
     postrouting, filter, priority 300                      chain leaving
         to 127/8, ::1 or a sinkhole by a real interface     dropped
+        translated to a container, not by a bridge          dropped
 
-Three things are worth knowing before changing a line.
+``trace`` walks a packet through that text in memory; ``grammar`` reads the text, and the kernel's
+listing of it as well.
+
+Four things are worth knowing before changing a line.
 
 *Near* connections. A registry on localhost may be denied and a proxy in a container must be no
 way round, so TCP to loopback, own addresses and container networks goes to the gate as well; the
@@ -44,6 +49,10 @@ Such a packet is let in and its connection marked, so that the acknowledgement t
 refused: that resets the local client at once, and nothing leaves. Local ports outside the
 ephemeral range on which somebody listened when the table was planned are inbound services, whose
 connections stay.
+
+*Closed sockets* go on sending: data that was not sent yet, the last acknowledgement, a reset.
+Such packets have no owner, so what the gate and exempted programs open is marked, and kernel-made
+packets of those connections pass. A packet of a living socket of somebody else does not.
 
 *Kernel-made packets* have no socket with a file behind it, so ``meta skuid`` cannot match them;
 that is how VXLAN of Swarm is told from a process that sends to UDP 4789.

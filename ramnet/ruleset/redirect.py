@@ -15,6 +15,14 @@ from ramnet.ruleset.situation import (
 CUT_MARK: Final = 0x52414D43
 """ct mark of connections that were older than the rules ("RAMC")."""
 
+OWN_MARK: Final = 0x52414D47
+"""ct mark of connections that the gate or an exempted program opened ("RAMG")."""
+
+_USER_SOCKET: Final = "meta skuid 0-4294967294"
+"""Matches any packet of a socket that some process holds, and none that the kernel made."""
+_KERNEL_SERVED_UDP: Final = (68, 546, 4789)
+"""Inbound DHCP and VXLAN, should the ephemeral range be wide enough to hold them."""
+
 _IN_MIDSTREAM = "tcp flags & (fin | syn | rst | ack) != syn"
 _ICMP_ERRORS = "destination-unreachable, time-exceeded, parameter-problem"
 _ICMPV6_NEEDED = (
@@ -55,6 +63,7 @@ def _sets(situation: Situation) -> Iterator[str]:
     yield from _set("listening", "type inet_service;", ports)
     if situation.capabilities.dynamic_sets:
         yield from _set("published", "type inet_service; size 65535; flags dynamic,timeout;", ())
+    yield from _set("bridges", "type iface_index;", map(str, sorted(situation.bridges)))
     yield from _set("containers4", "type ipv4_addr; flags interval;", situation.containers4)
     yield from _set("containers6", "type ipv6_addr; flags interval;", situation.containers6)
 
@@ -85,10 +94,11 @@ def _plain_chain(name: str, rules: Iterable[str]) -> Iterator[str]:
 
 def _to_gate(situation: Situation) -> Iterator[str]:
     ports = situation.ports
-    yield from _excepted(situation)
+    yield f"{_gate(situation.gate)} accept"
+    for exemption in filter(_would_be_redirected, situation.exemptions):
+        yield f"{_exempted(exemption)} accept"
     yield f"udp dport 53 redirect to :{ports.resolver}"
     yield f"tcp dport 53 redirect to :{ports.resolver}"
-    yield "meta l4proto != tcp accept"
     # NAT would take a connection in mid-stream for a new one.
     yield f"{_IN_MIDSTREAM} accept"
     yield f"ip daddr {SINKHOLE4} meta l4proto tcp redirect to :{ports.proxy}"
@@ -101,10 +111,16 @@ def _to_gate(situation: Situation) -> Iterator[str]:
 
 def _output(situation: Situation) -> Iterator[str]:
     low, high = situation.ephemeral
-    yield from _excepted(situation)
+    yield from _owned(situation)
+    for excepted in (_gate(situation.gate), *map(_exempted, situation.exemptions)):
+        yield f"{excepted} accept"
     # The reset that answers goes by loopback and carries the same mark.
     yield f'oifname != "lo" ct mark {CUT_MARK:#x} goto refuse'
     yield "ct direction reply accept"
+    # Closed sockets of ours go on sending (what was not sent yet, the last acknowledgement) and
+    # have no owner any more; another's socket on the same addresses and ports has one.
+    yield f"ct mark {OWN_MARK:#x} {_USER_SOCKET} goto refuse"
+    yield f"ct mark {OWN_MARK:#x} accept"
     yield "ct status dnat goto redirected"
     yield f"ip daddr {SINKHOLE4} goto refuse"
     yield f"ip6 daddr {SINKHOLE6} goto refuse"
@@ -113,16 +129,16 @@ def _output(situation: Situation) -> Iterator[str]:
     if inbound:
         served = ", ".join(map(str, inbound))
         yield f"tcp sport {{ {served} }} tcp flags & syn == 0 accept"
-    yield "udp dport != { 443, 853 } ip daddr @containers4 accept"
-    yield "udp dport != { 443, 853 } ip6 daddr @containers6 accept"
-    yield "meta l4proto != { tcp, udp } ip daddr @containers4 accept"
-    yield "meta l4proto != { tcp, udp } ip6 daddr @containers6 accept"
+    # By the interface too: a socket bound to the uplink sends container addresses there.
+    for near in ("ip daddr @containers4", "ip6 daddr @containers6"):
+        yield f"oif @bridges {near} udp dport != {{ 443, 853 }} accept"
+        yield f"oif @bridges {near} meta l4proto != {{ tcp, udp }} accept"
     yield f"icmp type {{ {_ICMP_ERRORS} }} accept"
     yield f"icmpv6 type {{ {_ICMPV6_NEEDED} }} accept"
-    yield "meta l4proto igmp accept"
-    yield "udp sport 68 udp dport 67 accept"
-    yield "udp sport 546 udp dport 547 accept"
-    yield "udp dport 4789 meta skuid 0-4294967294 goto refuse"
+    yield "meta nfproto ipv4 meta l4proto igmp accept"
+    yield "meta nfproto ipv4 udp sport 68 udp dport 67 accept"
+    yield "meta nfproto ipv6 udp sport 546 udp dport 547 accept"
+    yield f"udp dport 4789 {_USER_SOCKET} goto refuse"
     yield "udp dport 4789 accept"
     yield "goto refuse"
 
@@ -150,25 +166,38 @@ def _refuse() -> Iterator[str]:
 def _input(situation: Situation) -> Iterator[str]:
     low, high = situation.ephemeral
     yield 'iifname "lo" accept'
-    for exemption in situation.exemptions:
-        if exemption.proto == "udp" and exemption.port is not None:
-            yield f"udp dport {exemption.port} accept"
     inbound = sorted(p for p in situation.listening if not low <= p <= high)
     other = f"tcp dport != {{ {', '.join(map(str, inbound))} }} " if inbound else ""
     yield f"ct state new {_IN_MIDSTREAM} {other}ct mark set {CUT_MARK:#x}"
-    yield f"ct state new udp dport {low}-{high} drop"
+    exempted = (e.port for e in situation.exemptions if e.proto == "udp" and e.port is not None)
+    served = sorted({p for p in (*_KERNEL_SERVED_UDP, *exempted) if low <= p <= high})
+    if served:
+        yield f"udp dport {{ {', '.join(map(str, served))} }} accept"
+    yield f"iif != @bridges ct state new udp dport {low}-{high} drop"
 
 
 def _leaving() -> Iterator[str]:
     yield 'oifname "lo" accept'
     yield f"ip daddr {{ 127.0.0.0/8, {SINKHOLE4} }} counter drop"
     yield f"ip6 daddr {{ ::1, {SINKHOLE6} }} counter drop"
+    # A socket bound to the uplink takes there what Docker's NAT sent to a container.
+    for near in ("ip daddr @containers4", "ip6 daddr @containers6"):
+        yield f"ct status dnat oif != @bridges {near} counter drop"
 
 
-def _excepted(situation: Situation) -> Iterator[str]:
-    yield f"{_gate(situation.gate)} accept"
+def _owned(situation: Situation) -> Iterator[str]:
+    """Remember who opened a connection; a mark that another tool has set is left alone."""
+    mark = f"ct direction original ct mark 0x0 ct mark set {OWN_MARK:#x}"
+    yield f"{_gate(situation.gate)} {mark}"
     for exemption in situation.exemptions:
-        yield from _exempted(exemption)
+        if exemption.uid is not None or exemption.cgroup is not None:
+            yield f"{_exempted(exemption)} {mark}"
+
+
+def _would_be_redirected(exemption: Exemption) -> bool:
+    if exemption.proto == "udp":
+        return exemption.port in (None, 53)
+    return exemption.proto in (None, "tcp")
 
 
 def _gate(gate: GateIdentity) -> str:
@@ -180,7 +209,7 @@ def _cgroup(path: str | None, level: int) -> Iterator[str]:
         yield f'socket cgroupv2 level {level} "{path}"'
 
 
-def _exempted(exemption: Exemption) -> Iterator[str]:
+def _exempted(exemption: Exemption) -> str:
     parts = [] if exemption.uid is None else [f"meta skuid {exemption.uid}"]
     parts.extend(_cgroup(exemption.cgroup, exemption.cgroup_level))
     if exemption.address is not None:
@@ -188,7 +217,7 @@ def _exempted(exemption: Exemption) -> Iterator[str]:
         parts.append(f"{family} daddr {exemption.address}")
     if exemption.proto is not None:
         parts.append(_exempted_proto(exemption.proto, exemption.port))
-    yield " ".join([*parts, "accept"])
+    return " ".join(parts)
 
 
 def _exempted_proto(proto: str, port: int | None) -> str:

@@ -66,6 +66,13 @@ class Exemption:
     port: int | None = None
     address: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what would except everything, or more than its words say."""
+        if (self.uid, self.cgroup, self.address, self.port) == (None, None, None, None):
+            raise ValueError("an exemption names a uid, a cgroup, an address or a port")
+        if self.port is not None and self.proto is None:
+            raise ValueError("an exemption's port needs its protocol")
+
 
 @dataclass(frozen=True, slots=True)
 class Situation:
@@ -77,6 +84,8 @@ class Situation:
     exemptions: tuple[Exemption, ...] = ()
     listening: frozenset[int] = frozenset()
     """TCP ports on which local programs listen, the gate's own left out."""
+    bridges: frozenset[int] = frozenset()
+    """Interface indexes of the bridges to which the container networks belong."""
     containers4: frozenset[str] = frozenset()
     containers6: frozenset[str] = frozenset()
     ephemeral: tuple[int, int] = (32768, 60999)

@@ -1,0 +1,1 @@
+"""What the rules mean, asked of the trace: no kernel needed."""
