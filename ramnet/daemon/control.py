@@ -106,6 +106,8 @@ class Control:
             return Reply(HTTPStatus.OK, await route.handle())
         except RamnetError as error:
             return _error(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+        except Exception as error:  # the service goes on whatever one answer stumbles over
+            return _error(HTTPStatus.INTERNAL_SERVER_ERROR, f"unexpected {error!r}")
 
 
 async def _read_head(reader: asyncio.StreamReader) -> RequestHead | None:

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 from ramnet.config import Config, Scope
 from ramnet.daemon import places, resolv_conf
 from ramnet.daemon.gate_keeper import WORKER, GateKeeper, Place
-from ramnet.errors import ConfigError, RamnetError
+from ramnet.errors import ConfigError
 from ramnet.gate.spec import GateSpec, Surroundings
 from ramnet.kernel.surroundings import Near
 from ramnet.ruleset import SINKHOLE4, SINKHOLE6
@@ -108,8 +108,8 @@ class GuardedScope:
             if self._looks % _CHECK_EVERY == 0:
                 self._check()
             problem = None
-        except (RamnetError, OSError) as error:
-            problem = str(error)
+        except Exception as error:  # of whatever library: the rules stand, the next look is near
+            problem = str(error) or repr(error)
         if problem and problem != self.kernel_problem:
             self._tell(f"scope {self.name}: {problem}")
         self.kernel_problem = problem
@@ -152,7 +152,7 @@ class GuardedScope:
     def _refused(self) -> dict[str, int] | None:
         try:
             return self._enforcer.refused()
-        except (RamnetError, OSError):
+        except Exception:
             return None
 
     def _follow_resolv_conf(self) -> bool:

@@ -1,6 +1,7 @@
 """``ramnet run``: puts the service together, in the one order that is never open."""
 
 import asyncio
+import contextlib
 import signal
 import sys
 import time
@@ -31,7 +32,8 @@ DOCKER_LOOK: Final = 10.0
 
 
 def _to_stderr(sentence: str) -> None:
-    print(f"ramnet: {sentence}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # whoever read it may be gone; enforcing goes on
+        print(f"ramnet: {sentence}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Service:
         self._began = time.monotonic()
         self._enforcers: list[Enforcing] = []
         self._scopes: list[GuardedScope] = []
-        self._state, self._started = "starting", False
+        self._state, self._decided, self._started = "starting", False, False
         self._ca_problem: str | None = None
         self._docker_problems: list[str] = []
         self._end = asyncio.Event()
@@ -145,9 +147,8 @@ class Service:
 
     async def _keep_policy(self) -> None:
         await self._policy.start()
-        await self._news.until(lambda: self._adoption.complete)
-        self._started = True
-        self._report(ready=True)
+        self._decided = True
+        self._report()
         await self._policy.watch()
 
     async def _look_around(self) -> None:
@@ -178,15 +179,17 @@ class Service:
             notify("WATCHDOG=1")
             await asyncio.sleep(interval)
 
-    def _report(self, *, ready: bool = False) -> None:
+    def _report(self) -> None:
         """Tell the service manager and the log, where the state changed."""
-        state = "starting"
+        state, first = "starting", False
+        if not self._started and self._decided and self._adoption.complete:
+            self._started = first = True
         if self._started:
             serving = self._policy.in_force and all(k.serving for k in self._keepers())
             state = "enforcing" if serving else "refusing"
         if state != self._state:
             self._state = state
-            notify(f"{'READY=1' if ready else ''}\nSTATUS={state}")
+            notify(f"{'READY=1' if first else ''}\nSTATUS={state}")
             self.tell(state)
 
     def _keepers(self) -> list[GateKeeper]:
