@@ -1,5 +1,6 @@
 """The real thing at both ends: dnsmasq and unbound as upstreams, dig as the client."""
 
+import contextlib
 import shutil
 import socket
 import subprocess
@@ -7,12 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import dns.exception
 import dns.message
 import dns.query
 import pytest
 
-from tests.gate.resolver.service import SINKHOLE4, Service, bound
+from tests.gate.resolver.service import SINKHOLE4, Service, same_port
 
+DATAGRAM, STREAM = socket.SOCK_DGRAM, socket.SOCK_STREAM
 DNSMASQ = """
 port={port}
 listen-address=127.0.0.1
@@ -64,31 +67,41 @@ def serving(program: str, directory: Path) -> Iterator[str]:
     """Run a real server until the block ends."""
     if not shutil.which(program):
         pytest.skip(f"{program} is not installed")
-    with bound(socket.SOCK_DGRAM) as free:
-        port = free.getsockname()[1]
-    text, argv = COMMANDS[program]
-    file = directory / f"{program}.conf"
-    file.write_text(text.format(port=port, directory=directory, many=MANY))
-    server = subprocess.Popen([part.format(file=file) for part in argv], stderr=subprocess.DEVNULL)
+    server, port = _started(program, directory)
     try:
-        _wait_for(port, server)
         yield f"127.0.0.1:{port}"
     finally:
         server.terminate()
         server.wait(10)
 
 
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    """Until it answers; each try waits for an answer or an ICMP error, at most 0.2 s."""
+def _started(program: str, directory: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """A server that answers, on a port that nobody took before it could."""
+    text, argv = COMMANDS[program]
+    file = directory / f"{program}.conf"
+    for _ in range(5):
+        probes = same_port(*((kind, socket.AF_INET) for kind in (DATAGRAM, STREAM)))
+        port = probes[0].getsockname()[1]
+        for probe in probes:
+            probe.close()
+        file.write_text(text.format(port=port, directory=directory, many=MANY))
+        command = [part.format(file=file) for part in argv]
+        server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        if _answers(port, server):
+            return server, port
+        server.kill()
+        server.wait(10)
+    pytest.fail(f"{program} does not start")
+
+
+def _answers(port: int, server: subprocess.Popen[bytes]) -> bool:
+    """Wait until it does; each try waits for an answer or an ICMP error, at most 0.2 s."""
     query = dns.message.make_query("www.allowed.example", "A")
-    for _ in range(50):
-        assert server.poll() is None, "the server has ended"
-        try:
+    while server.poll() is None:
+        with contextlib.suppress(OSError, dns.exception.Timeout):
             dns.query.udp(query, "127.0.0.1", port=port, timeout=0.2)
-        except (OSError, dns.exception.Timeout):
-            continue
-        return
-    pytest.fail("the server does not answer")
+            return True
+    return False
 
 
 @pytest.fixture(params=sorted(COMMANDS))
