@@ -121,6 +121,7 @@ class Host:
         script += [
             "mkdir -p /run/cgroup",
             "mount --rbind /sys/fs/cgroup /run/cgroup",
+            "umount --recursive --lazy /sys",
             "mount -t sysfs sysfs /sys",
             "mount --move /run/cgroup /sys/fs/cgroup",
             "rmdir /run/cgroup",

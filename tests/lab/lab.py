@@ -55,7 +55,7 @@ class Lab:
             self.inet.build(self.authority)
             self.docker = Docker(self.vm, cgroup=directory.name)
             self.ramnet = Ramnet(self.vm)
-            undo.callback(self.ramnet.stop)
+            undo.callback(self.ramnet.close)
             self._undo = undo.pop_all()
 
     @classmethod
