@@ -137,12 +137,14 @@ class Desk:
             self._tell(question, limit, send, ruling, cached)
             return
 
+        policy = self._rulings.policy
+
         def came(cached: CachedAnswer) -> None:
-            # The policy may have changed while the question was under way.
-            later = self._rulings.rule(question.name, question.qtype)
-            if later.answer is not None or later.local != ruling.local:
-                self._answer(question, limit, send)
-                return
+            if self._rulings.policy is not policy:  # it was replaced meanwhile: decide again
+                later = self._rulings.rule(question.name, question.qtype)
+                if later.answer is not None or later.local != ruling.local:
+                    self._answer(question, limit, send)
+                    return
             self._report_resolution(question, ruling, cached.answer)
             self._tell(question, limit, send, ruling, cached)
 

@@ -45,14 +45,15 @@ class DatagramExchange:
         except OSError as error:
             self._socket.close()
             raise UpstreamError(error.strerror or str(error)) from error
-        self._loop.add_reader(self._socket, self._readable)
+        # By number: asked for a socket object that it does not know, the selector first puts
+        # the object's whole description into an exception, which costs more than the rest.
+        self._fd = self._socket.fileno()
+        self._loop.add_reader(self._fd, self._readable)
 
     def close(self) -> None:
         """Give the socket back; a late answer finds its port closed."""
-        if self._socket.fileno() >= 0:
-            self._loop.remove_reader(self._socket)
-            self._socket.close()
-        self.outcome.cancel()
+        self._finish(UpstreamError("given up"))
+        self._socket.close()
 
     def _readable(self) -> None:
         try:
@@ -76,8 +77,8 @@ class DatagramExchange:
             self._finish(Reply(0, truncated=True))
 
     def _finish(self, outcome: Reply | UpstreamError) -> None:
-        self._loop.remove_reader(self._socket)
         if not self.outcome.done():
+            self._loop.remove_reader(self._fd)
             self.outcome.set_result(outcome)
 
 

@@ -13,7 +13,7 @@ from ramnet.errors import PolicyError
 from ramnet.gate.judge import Judge
 from ramnet.gate.resolver.addresses import AddressRules, pack
 from ramnet.gate.spec import GateSpec
-from ramnet.policy import InvalidNameError, Outcome, Verdict, normalise
+from ramnet.policy import InvalidNameError, Outcome, Policy, Verdict, normalise
 from ramnet.wire.dns import (
     QTYPE,
     RCODE,
@@ -21,7 +21,6 @@ from ramnet.wire.dns import (
     address_answer,
     display,
     empty_answer,
-    from_text,
     to_text,
 )
 from ramnet.wire.dns.codes import EDE_BLOCKED
@@ -65,6 +64,11 @@ class Rulings:
     def renew(self, rules: AddressRules, search: Iterable[str]) -> None:
         """The machine's addresses or its search list have changed."""
         self._rules, self._search = rules, tuple(f".{suffix}" for suffix in search)
+
+    @property
+    def policy(self) -> Policy:
+        """What the rulings are made by; another object after every change."""
+        return self._judge.policy
 
     def rule(self, wire_name: bytes, qtype: int) -> Ruling:
         """Decide a question for ``wire_name``."""
@@ -135,7 +139,7 @@ def _normal(wire_name: bytes) -> str | None:
         name = normalise(text) if text else None
     except InvalidNameError:
         return None
-    return name if name is not None and from_text(name) == wire_name else None
+    return name if name == text else None
 
 
 def _is_localhost(name: str) -> bool:

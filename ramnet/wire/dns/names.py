@@ -8,6 +8,7 @@ NAME_LIMIT: Final = 255
 LABEL_LIMIT: Final = 63
 
 _PLAIN: Final = frozenset(range(0x21, 0x7F)) - {ord("."), ord("\\")}
+_PLAIN_OCTETS: Final = bytes(sorted(_PLAIN))
 
 
 def _labels(name: bytes) -> Iterator[bytes]:
@@ -24,7 +25,7 @@ def to_text(name: bytes) -> str | None:
     not printable ASCII: such a name has no text that could not be taken for another one's.
     """
     labels = list(_labels(name))
-    if not labels or not all(_PLAIN.issuperset(label) for label in labels):
+    if not labels or b"".join(labels).translate(None, _PLAIN_OCTETS):
         return None
     return b".".join(labels).decode("ascii")
 
