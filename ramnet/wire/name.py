@@ -15,10 +15,10 @@ _NUMBER = re.compile(r"\d+|0[xX][0-9A-Fa-f]*")
 
 def host_text(raw: bytes) -> str:
     """``raw`` as text: 1 to 255 graphic ASCII characters, else :class:`BrokenError`."""
-    if not 0 < len(raw) <= MAX_HOST:
-        raise BrokenError(f"a host is empty or longer than {MAX_HOST} bytes")
+    if len(raw) > MAX_HOST:
+        raise BrokenError(f"a host is longer than {MAX_HOST} bytes")
     if not _GRAPHIC.fullmatch(raw):
-        raise BrokenError("a host has bytes that are not graphic ASCII")
+        raise BrokenError("a host is empty or has bytes that are not graphic ASCII")
     return raw.decode("ascii")
 
 

@@ -121,7 +121,7 @@ def _read_socks4(data: bytes) -> Socks4Request | NeedMore:
         return Socks4Request(str(IPv4Address(address)), port, command, end + 1)
     name_end = _end_of_string(data, end + 1)
     if name_end is None:
-        return NeedMore(max(len(data) + 1, end + 3))
+        return NeedMore(len(data) + 1)
     return Socks4Request(host_text(data[end + 1 : name_end]), port, command, name_end + 1)
 
 

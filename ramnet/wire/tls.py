@@ -80,14 +80,12 @@ def _recognise(view: memoryview) -> NeedMore | Absent | None:
         return ABSENT
     if len(view) < 2:
         return NeedMore(2)
-    if view[0] != _HANDSHAKE:
-        # Go takes any record version below 0x1000 for TLS as long as none is agreed.
-        if view[1] >= 0x10:
-            return ABSENT
-        raise BrokenError("a TLS record that is no handshake comes first")
-    if view[1] != 3:
-        raise BrokenError("the version of the TLS record is not 3.x")
-    return None
+    if view[0] == _HANDSHAKE:
+        return None
+    # Go takes any record version below 0x1000 for TLS as long as none is agreed.
+    if view[1] >= 0x10:
+        return ABSENT
+    raise BrokenError("a TLS record that is no handshake comes first")
 
 
 def _recognise_sslv2(view: memoryview) -> NeedMore | Absent:

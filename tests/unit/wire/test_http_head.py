@@ -126,6 +126,10 @@ def test_authorities_that_are_refused(authority: str) -> None:
     reason("GET / HTTP/1.1", f"Host: {authority}")
 
 
+def test_a_user_is_named_as_the_reason() -> None:
+    assert "user" in reason("CONNECT allowed.example:80@b.example:443 HTTP/1.1")
+
+
 def test_a_connect_needs_a_port_and_has_no_body() -> None:
     reason("CONNECT b.example HTTP/1.1")
     reason("CONNECT http://b.example:443/ HTTP/1.1")

@@ -36,6 +36,7 @@ def reason(data: bytes) -> str:
 
 @pytest.mark.parametrize("path", HELLOS, ids=lambda path: path.stem)
 def test_real_hellos_are_read(path: Path) -> None:
+    """Sent by OpenSSL 3.0, curl 7.88, docker and dockerd 28, docker-registry 2.8 (Go)."""
     data = bytes.fromhex(path.read_text())
     result = read(data)
     named = not path.stem.endswith("noservername")
@@ -151,8 +152,9 @@ def test_another_record_before_the_hello_is_malformed(kind: int) -> None:
 @pytest.mark.parametrize("kind", [20, 21, 23, 24, 99])
 def test_another_record_inside_the_hello_is_malformed(kind: int) -> None:
     whole = hello.message()
-    data = hello.record(whole[:20]) + hello.record(b"\1\0", kind=kind) + hello.record(whole[20:])
-    reason(data)
+    first, second, third = (hello.record(part) for part in (whole[:20], whole[20:40], whole[40:]))
+    reason(first + hello.record(whole[20:40], kind=kind) + third)
+    reason(first + hello.record(b"\1\0", kind=kind) + second + third)
 
 
 def test_records_that_break_the_rules() -> None:
@@ -184,6 +186,10 @@ def test_records_that_break_the_rules() -> None:
         [hello.server_name(b"192.0.2.1.")],
         [hello.server_name(b"2001:db8::1")],
         [hello.server_name(b"0x7f.1")],
+        [hello.server_name(b"127.0x1")],
+        [(0, b"\0\x20\0\0\x09a.example")],
+        [(0, b"\0\x0c\0\0\x0aa.example")],
+        [(0, b"\0\x0b\0\0\x09a.example")],
         [hello.server_name(b"3221225985")],
         [NAME, (16, b"")],
         [NAME, hello.alpn()],
