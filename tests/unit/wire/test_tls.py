@@ -36,7 +36,7 @@ def reason(data: bytes) -> str:
 
 @pytest.mark.parametrize("path", HELLOS, ids=lambda path: path.stem)
 def test_real_hellos_are_read(path: Path) -> None:
-    """Sent by OpenSSL 3.0, curl 7.88, docker and dockerd 28, docker-registry 2.8 (Go)."""
+    """Sent by OpenSSL 3.0, curl 7.88 and, in Go, docker 28, dockerd 20.10, docker-registry 2.8."""
     data = bytes.fromhex(path.read_text())
     result = read(data)
     named = not path.stem.endswith("noservername")
