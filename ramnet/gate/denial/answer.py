@@ -1,7 +1,10 @@
 """The HTTP answers of the gate itself."""
 
 import json
+import re
 from typing import Final
+
+from ramnet.wire.http import RequestHead
 
 CODE: Final = "UNSUPPORTED"
 """The registry error code of a refusal.
@@ -11,6 +14,7 @@ may require 'docker login'", UNKNOWN and codes that Docker does not know are ret
 this one is neither rewritten nor retried (moby, distribution/errors.go).
 """
 
+_BLOB: Final = re.compile(r"/v2/.+/blobs/[^/]+\Z")
 _PHRASES: Final = {400: "Bad Request", 502: "Bad Gateway"}
 
 ESTABLISHED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -31,6 +35,19 @@ def http_answer(status: int, phrase: str, message: str, *, body: bool = True) ->
         "Connection: close\r\n\r\n"
     )
     return head.encode("ascii", "replace") + (content if body else b"")
+
+
+def refusal(sentence: str, phrase: str, head: RequestHead | None) -> bytes:
+    """The answer to a refused request: 403 and the sentence; ``phrase`` is its ASCII form.
+
+    ``docker push`` first asks by HEAD for each layer. The answer to HEAD has no body, and Docker
+    reports that body's absence instead of the reason phrase; told 404 it goes on to POST, whose
+    answer it reads (distribution, registry/client/errors.go).
+    """
+    if head is None or head.method != "HEAD":
+        return http_answer(403, phrase, sentence)
+    status = 404 if _BLOB.search(head.target) else 403
+    return http_answer(status, phrase, sentence, body=False)
 
 
 def plain_answer(status: int, words: str, *, body: bool = True) -> bytes:

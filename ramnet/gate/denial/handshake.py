@@ -16,8 +16,8 @@ from ramnet.wire.http import RequestHead, read_request_head
 from ramnet.wire.result import NeedMore
 from ramnet.wire.tls import ACCESS_DENIED, alert
 
-Answer = Callable[[bool], bytes]
-"""The whole HTTP answer, with or without its body."""
+Answer = Callable[[RequestHead | None], bytes]
+"""The whole HTTP answer to a request; None for what was none."""
 
 
 class TlsDenial:
@@ -91,7 +91,7 @@ async def _serve(client: socket.socket, context: ssl.SSLContext, answer: Answer)
     try:
         async with asyncio.timeout(limits.ANSWER_TIME):
             head = await _read_head(reader)
-        transport.write(answer(head is None or head.method != "HEAD"))
+        transport.write(answer(head))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limits.LINGER_TIME):
                 await _discard(reader)

@@ -4,8 +4,10 @@
 """
 
 import socket
+from collections.abc import Callable
+from functools import partial
 
-from ramnet.gate.denial.answer import ESTABLISHED, http_answer
+from ramnet.gate.denial.answer import ESTABLISHED, http_answer, refusal
 from ramnet.gate.proxy import limits
 from ramnet.gate.proxy.conversation import Forward
 from ramnet.gate.proxy.decision import (
@@ -172,7 +174,7 @@ class Connection:
 
     async def _serve_connect(self, ruling: Ruling) -> None:
         if not ruling.allowed:
-            await self.deny_http("connect", ruling)
+            await self.deny_http("connect", ruling, None)
             return
         self.flow.allow("connect", ruling)
         try:
@@ -205,7 +207,7 @@ class Connection:
             rulings.append(rule(self.services.judge, host, port or 80))
         for ruling in rulings:
             if not ruling.allowed:
-                await self.deny_http("http", ruling, body=head.method != "HEAD")
+                await self.deny_http("http", ruling, head)
                 return
         self.flow.allow("http", *reversed(rulings))
         try:
@@ -253,22 +255,18 @@ class Connection:
     async def _deny_tls(self, ruling: Ruling) -> None:
         self.flow.refuse("tls", ruling)
         self.take_back("a refused name after the server has spoken")
-        judge, host = self.services.judge, ruling.name
-        phrase, sentence = judge.sentence(host, ascii=True), judge.sentence(host)
-
-        def answer(body: bool) -> bytes:
-            return http_answer(403, phrase, sentence, body=body)
-
-        proper = host if ruling.reason is None else None
+        proper = ruling.name if ruling.reason is None else None
         self.flow.handed_over = True
-        await self.services.tls_denial.refuse(self.flow.client, proper, answer)
+        await self.services.tls_denial.refuse(self.flow.client, proper, self._refusal(ruling))
 
-    async def deny_http(self, kind: Kind, ruling: Ruling, *, body: bool = True) -> None:
-        """Answer 403 with the policy's sentence."""
+    async def deny_http(self, kind: Kind, ruling: Ruling, head: RequestHead | None) -> None:
+        """Answer ``head`` with the policy's sentence; None for CONNECT."""
         self.flow.refuse(kind, ruling)
+        await self._answer(self._refusal(ruling)(head))
+
+    def _refusal(self, ruling: Ruling) -> Callable[[RequestHead | None], bytes]:
         judge, host = self.services.judge, ruling.name
-        phrase, sentence = judge.sentence(host, ascii=True), judge.sentence(host)
-        await self._answer(http_answer(403, phrase, sentence, body=body))
+        return partial(refusal, judge.sentence(host), judge.sentence(host, ascii=True))
 
     async def answer_400(self, words: str) -> None:
         """Answer 400 with words about the request."""

@@ -40,9 +40,10 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """Answer 403 with the policy's sentence."""
+    """Answer ``head`` with the policy's sentence."""
 
     ruling: Ruling
+    head: RequestHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ class Conversation:
             return self._forward(head, data, None) if near else self._wrong("it has no Host")
         ruling = rule(self._judge, head.host, self._port, near=near)
         if not ruling.allowed:
-            return Finish("refused", ruling) if self.requests else Deny(ruling)
+            return Finish("refused", ruling) if self.requests else Deny(ruling, head)
         if self.requests and not near and ruling.name != self.name:
             return Finish("a request for another host")
         return self._forward(head, data, ruling)

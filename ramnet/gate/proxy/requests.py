@@ -80,7 +80,7 @@ class HttpRequests:
             case Forward():
                 await self._forward_decided(step)
             case Deny():
-                await self._connection.deny_http("http", step.ruling)
+                await self._connection.deny_http("http", step.ruling, step.head)
             case Answer400():
                 await self._connection.answer_400(step.words)
             case Finish():
