@@ -24,6 +24,20 @@ def _new_query(name: bytes, qtype: int, *, edns: bool) -> bytes:
     return build_query(secrets.randbits(16), name, qtype, edns=edns)
 
 
+def _connected(endpoint: Endpoint, query: bytes) -> socket.socket:
+    try:
+        made = socket.socket(_family(endpoint), socket.SOCK_DGRAM | _FLAGS)
+    except OSError as error:  # out of descriptors
+        raise UpstreamError(error.strerror or str(error)) from error
+    try:
+        made.connect((endpoint.address, endpoint.port))
+        made.send(query)
+    except OSError as error:
+        made.close()
+        raise UpstreamError(error.strerror or str(error)) from error
+    return made
+
+
 class DatagramExchange:
     """Sends when made; ``outcome`` is done when the true answer came or none can come.
 
@@ -38,13 +52,7 @@ class DatagramExchange:
         self.outcome: asyncio.Future[Reply | UpstreamError] = self._loop.create_future()
         self._query = _new_query(name, qtype, edns=edns)
         self._strays = 0
-        self._socket = socket.socket(_family(endpoint), socket.SOCK_DGRAM | _FLAGS)
-        try:
-            self._socket.connect((endpoint.address, endpoint.port))
-            self._socket.send(self._query)
-        except OSError as error:
-            self._socket.close()
-            raise UpstreamError(error.strerror or str(error)) from error
+        self._socket = _connected(endpoint, self._query)
         # By number: asked for a socket object that it does not know, the selector first puts
         # the object's whole description into an exception, which costs more than the rest.
         self._fd = self._socket.fileno()

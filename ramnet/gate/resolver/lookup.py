@@ -16,8 +16,8 @@ from ramnet.wire.dns.codes import EDE_NO_REACHABLE_AUTHORITY, EDE_OTHER
 
 FLIGHT_LIMIT: Final = 512
 """Different questions on their way to upstreams at once, each with a socket or two."""
-WAITER_LIMIT: Final = 256
-"""Clients that wait for one and the same question."""
+WAITER_LIMIT: Final = 20_000
+"""Clients that wait for all of them; a little more than connections the proxy may hold."""
 FOLLOW_LIMIT: Final = 8
 """CNAME targets that are asked for because the upstream did not."""
 _FAILURE_LIFE: Final = 1
@@ -48,6 +48,7 @@ class Lookups:
         self._loop = asyncio.get_running_loop()
         self._zones, self._rules = zones, rules
         self._waiting: dict[AnswerKey, list[Waiter]] = {}
+        self._waiters = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self.cache = AnswerCache()
         self.counters = Counters()
@@ -75,15 +76,14 @@ class Lookups:
             waiter(cached)
             return
         waiting = self._waiting.get(key)
-        full = (
-            len(self._waiting) >= FLIGHT_LIMIT
-            if waiting is None
-            else (len(waiting) >= WAITER_LIMIT)
-        )
-        if full:
+        if self._waiters >= WAITER_LIMIT or (
+            waiting is None and len(self._waiting) >= FLIGHT_LIMIT
+        ):
             self.counters.overflows += 1
             waiter(CachedAnswer(_failure(EDE_OTHER, "too many questions at once"), now))
-        elif waiting is not None:
+            return
+        self._waiters += 1
+        if waiting is not None:
             waiting.append(waiter)
         else:
             self._waiting[key] = [waiter]
@@ -115,7 +115,9 @@ class Lookups:
             self.counters.failures += 1
         cached = CachedAnswer(answer, self._loop.time())
         self.cache.put(key, cached)
-        for waiter in self._waiting.pop(key, ()):
+        waiting = self._waiting.pop(key, [])
+        self._waiters -= len(waiting)
+        for waiter in waiting:
             self._loop.call_soon(waiter, cached)
 
     async def _resolve(self, key: AnswerKey) -> Answer:

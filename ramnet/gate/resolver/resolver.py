@@ -21,7 +21,7 @@ from ramnet.gate.resolver.server_udp import DatagramServer
 from ramnet.gate.resolver.upstreams import Server
 from ramnet.gate.resolver.zones import Zones
 from ramnet.gate.spec import GateSpec, Surroundings
-from ramnet.wire.dns import QTYPE, from_text, rcode_text
+from ramnet.wire.dns import QTYPE, RCODE, Answer, from_text, rcode_text
 from ramnet.wire.resolv_conf import ResolvConf, parse_resolv_conf
 
 SECOND_FAMILY_WAIT = 0.05
@@ -152,8 +152,8 @@ class Resolver:
         try:
             done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if pending:
-                useful = any(task.result().answer.addresses for task in done)
-                await asyncio.wait(pending, timeout=SECOND_FAMILY_WAIT if useful else None)
+                settled = any(_settles(task.result().answer) for task in done)
+                await asyncio.wait(pending, timeout=SECOND_FAMILY_WAIT if settled else None)
             return [task.result() for task in tasks if task.done()]
         finally:
             for task in tasks:
@@ -168,6 +168,11 @@ def _resolution(name: str, found: Iterable[bytes], expires: float, reason: str) 
     if not addresses:
         raise ResolutionError(f"{name} was not resolved: {reason}")
     return Resolution(addresses, expires)
+
+
+def _settles(answer: Answer) -> bool:
+    """Whether there are addresses, or there is no such name in either family."""
+    return bool(answer.addresses) or answer.rcode == RCODE.NXDOMAIN
 
 
 def _reason(answers: Sequence[CachedAnswer]) -> str:

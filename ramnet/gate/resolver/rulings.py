@@ -72,9 +72,9 @@ class Rulings:
 
     def rule(self, wire_name: bytes, qtype: int) -> Ruling:
         """Decide a question for ``wire_name``."""
-        if not self._judge.restricts:
-            return Ruling("forward", None, to_text(wire_name), None, local=True)
         name = _normal(wire_name)
+        if not self._judge.restricts and not (name and _is_localhost(name)):
+            return Ruling("forward", None, name, local=True)
         if name is None:
             why = self._judge.sentence(display(wire_name))
             refusal = empty_answer(RCODE.NXDOMAIN, REFUSED_TTL).explained(EDE_BLOCKED, why)

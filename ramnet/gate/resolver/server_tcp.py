@@ -121,7 +121,7 @@ class _Connection(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         """The client has asked all; what is pending is still answered."""
         self._ending = True
-        return self._pending > 0
+        return self._pending > 0 or self._full
 
     def pause_writing(self) -> None:
         self._full = True
@@ -156,8 +156,9 @@ class _Connection(asyncio.BufferedProtocol):
             self._server.active(self)
             if not self._server.handle(query, self):
                 self.abort()
-        self._filled -= at
-        self._buffer[: self._filled] = self._buffer[at : at + self._filled]
+        if at:
+            self._filled -= at
+            self._buffer[: self._filled] = self._buffer[at : at + self._filled]
         self._taking = False
         self._adjust()
 
@@ -179,7 +180,7 @@ class _Connection(asyncio.BufferedProtocol):
         """Read on, pause, or close."""
         if self._transport is None:
             return
-        if self._ending and not self._pending:
+        if self._ending and not self._pending and not self._full:
             self._transport.close()
         elif self._is_busy():
             self._transport.pause_reading()

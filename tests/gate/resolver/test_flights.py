@@ -8,8 +8,10 @@ import dns.flags
 import dns.message
 import dns.query
 import dns.rcode
+import pytest
 
-from ramnet.gate.resolver.lookup import FLIGHT_LIMIT, WAITER_LIMIT
+from ramnet.gate.resolver import lookup
+from ramnet.gate.resolver.lookup import FLIGHT_LIMIT
 from tests.gate.resolver.service import OWN, Service, answers, bound, sentence
 from tests.gate.resolver.situations import NAME, TRUE, ask_while_time_passes, silence, true
 from tests.gate.resolver.upstream import Upstream
@@ -56,13 +58,14 @@ def test_questions_under_way_are_bounded() -> None:
         assert service.status()["overflows"] == 1
 
 
-def test_those_who_wait_for_one_question_are_bounded() -> None:
+def test_those_who_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookup, "WAITER_LIMIT", 200)
     with (
         Upstream(silence) as upstream,
         Service([upstream.place]) as service,
         bound(socket.SOCK_DGRAM) as client,
     ):
-        for number in range(WAITER_LIMIT):
+        for number in range(200):
             query = dns.message.make_query(NAME, "A", id=number)
             client.sendto(query.to_wire(), ("127.0.0.1", service.port))
             if number % 50 == 0:

@@ -1,5 +1,6 @@
 """Upstreams that are dead, slow or failing, and which one is asked."""
 
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,7 +10,7 @@ import dns.query
 import dns.rcode
 import pytest
 
-from ramnet.gate.resolver import ResolutionError
+from ramnet.gate.resolver import ResolutionError, exchange
 from tests.gate.resolver.service import Service, answers, sentence
 from tests.gate.resolver.situations import (
     NAME,
@@ -20,7 +21,7 @@ from tests.gate.resolver.situations import (
     silence,
     true,
 )
-from tests.gate.resolver.upstream import Upstream
+from tests.gate.resolver.upstream import Upstream, answer
 
 
 def test_the_second_server_stands_in_for_a_dead_one() -> None:
@@ -137,3 +138,28 @@ def test_no_other_server_is_told_the_names_of_a_dead_zone() -> None:
         with Service([general.place], zones={"allowed.example": [nobody]}) as service:
             assert service.ask(NAME).rcode() == dns.rcode.SERVFAIL
             assert general.queries == []
+
+
+def test_an_upstream_may_speak_ipv6() -> None:
+    def truncating(query: dns.message.Message, server: Upstream) -> bytes:
+        short = answer(query)
+        short.flags |= dns.flags.TC
+        return true(query, server) if server.over_tcp else short.to_wire()
+
+    with Upstream(truncating, socket.AF_INET6) as upstream, Service([upstream.place]) as service:
+        assert service.texts(NAME) == [TRUE]
+        assert upstream.over_tcp == 1
+
+
+def test_out_of_descriptors_is_a_failure_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    with Upstream(true) as upstream, Service([upstream.place]) as service:
+        with monkeypatch.context() as patched:
+            patched.setattr(exchange, "_family", none_left)
+            message = service.ask(NAME)
+        assert message.rcode() == dns.rcode.SERVFAIL
+        assert "Too many open files" in str(sentence(message))
+        service.advance(1.1)
+        assert service.texts(NAME) == [TRUE]

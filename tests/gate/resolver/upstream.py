@@ -49,7 +49,7 @@ def wire(query: dns.message.Message, *records: str, **options: Any) -> bytes:
 class Upstream:
     """Serves UDP and TCP of one loopback port, each question by ``handler``."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, family: int = socket.AF_INET) -> None:
         self.handler = handler
         self.queries: list[dns.message.Message] = []
         self.probes: list[dns.message.Message] = []
@@ -60,11 +60,10 @@ class Upstream:
         self.over_tcp = 0
         self.client: Any = None
         """Where the question at hand came from."""
-        self.udp, self._tcp = same_port(
-            (socket.SOCK_DGRAM, socket.AF_INET), (socket.SOCK_STREAM, socket.AF_INET)
-        )
+        self.udp, self._tcp = same_port((socket.SOCK_DGRAM, family), (socket.SOCK_STREAM, family))
         self.port = self.udp.getsockname()[1]
-        self.place = f"127.0.0.1:{self.port}"
+        address = "[::1]" if family == socket.AF_INET6 else "127.0.0.1"
+        self.place = f"{address}:{self.port}"
         self._stop, self._stopped = socket.socketpair()
         self._asked = threading.Semaphore(0)
         self._thread = threading.Thread(target=self._run, daemon=True)

@@ -1,0 +1,55 @@
+"""What the proxy is told when it asks where to dial."""
+
+import dns.message
+import pytest
+
+from ramnet.gate.resolver import ResolutionError
+from tests.gate.resolver.service import Service
+from tests.gate.resolver.situations import NAME, TRUE, is_a, owner, says, true
+from tests.gate.resolver.upstream import Handler, Upstream, wire
+
+
+@pytest.mark.parametrize("slow", ["A", "AAAA"])
+def test_the_proxy_does_not_wait_long_for_the_second_family(slow: str) -> None:
+    def one_family(query: dns.message.Message, server: Upstream) -> bytes | None:
+        rtype = query.question[0].rdtype.name
+        data = {"A": TRUE, "AAAA": "2001:db8:1::7"}[rtype]
+        return None if rtype == slow else wire(query, f"{owner(query)} 60 {rtype} {data}")
+
+    with Upstream(one_family) as upstream, Service([upstream.place]) as service:
+        found = service.wait(service.resolver.resolve(NAME))
+        assert found.addresses == ({"AAAA": TRUE, "A": "2001:db8:1::7"}[slow],)
+        assert upstream.names == [f"{NAME} A", f"{NAME} AAAA"]
+
+
+def test_the_proxy_asks_for_ipv6_only_where_there_is_some() -> None:
+    with Upstream(true) as upstream, Service([upstream.place], own=["10.0.0.1", "fe80::1"]) as here:
+        assert here.wait(here.resolver.resolve(NAME)).addresses == (TRUE,)
+        assert upstream.names == [f"{NAME} A"]
+
+
+@pytest.mark.parametrize(
+    ("handler", "why"),
+    [
+        (says("NXDOMAIN"), "upstream says NXDOMAIN"),
+        (says("NOERROR"), "it has no address"),
+        (says("SERVFAIL"), "answered SERVFAIL"),
+        (lambda q, _: wire(q, f"{owner(q)} 60 A 127.0.0.1") if is_a(q) else wire(q), "loopback"),
+    ],
+)
+def test_the_proxy_is_told_why_there_is_no_address(handler: Handler, why: str) -> None:
+    text = f"^{NAME} was not resolved: .*{why}"
+    with (
+        Upstream(handler) as upstream,
+        Service([upstream.place]) as service,
+        pytest.raises(ResolutionError, match=text),
+    ):
+        service.wait(service.resolver.resolve(NAME))
+
+
+def test_localhost_is_dialled_only_where_the_caller_means_this_machine() -> None:
+    with Service() as service:
+        found = service.wait(service.resolver.resolve("localhost", local=True))
+        assert found.addresses == ("127.0.0.1", "::1")
+        with pytest.raises(ResolutionError):
+            service.wait(service.resolver.resolve("localhost"))
