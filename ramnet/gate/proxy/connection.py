@@ -116,7 +116,7 @@ class Connection:
         relay = Relay(
             services.engine, services.pipes, self.flow.client, upstream, self.flow.relayed
         )
-        self.flow.relay = relay
+        self.flow.relay, self.flow.handed_over = relay, True
         return relay
 
     async def relay_to(self, ruling: Ruling) -> Relay:
@@ -143,7 +143,7 @@ class Connection:
         if relay.down.moved or relay.up.moved:
             raise DroppedError(self.flow.kind, reason)
         relay.take_client()
-        self.flow.relay = None
+        self.flow.relay, self.flow.handed_over = None, False
 
     def _pass_all(self) -> None:
         if self.flow.relay is not None:

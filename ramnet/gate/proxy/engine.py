@@ -22,6 +22,8 @@ class Engine:
         self.loop = loop
         self.now = loop.time()
         """The loop's clock as of this turn, in seconds."""
+        self.lingering: set[Callable[[], None]] = set()
+        """Closes sockets that wait for a last acknowledgement and belong to no flow any more."""
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._unfinished: list[Callable[[], None]] = []
@@ -46,7 +48,9 @@ class Engine:
             self.loop.call_soon(self._resume)
 
     def close(self) -> None:
-        """Stop; every relay is gone by now."""
+        """Stop; every flow is gone by now."""
+        for close in tuple(self.lingering):
+            close()
         self.loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
 

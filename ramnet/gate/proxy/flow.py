@@ -52,7 +52,7 @@ class Flow:
         """It was let pass because the policy restricts nothing."""
         self.relay: Relay | None = None
         self.handed_over = False
-        """The client's socket belongs to a TLS transport, which closes it."""
+        """The client's socket belongs to a relay or a TLS transport, which closes it."""
         self.task: asyncio.Task[None] | None = None
         """Only while something is being decided."""
         self.bytes_up = self.bytes_down = 0
@@ -93,7 +93,7 @@ class Flow:
             self.relay.abort(reason)
         elif self.task is not None:
             self._cancel()  # the task resets the client: it may be waiting on that socket
-        else:
+        elif not self.handed_over:
             reset(self.client)
         self.close(reason)
 

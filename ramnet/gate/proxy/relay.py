@@ -183,6 +183,7 @@ class Relay:
             self._timer.cancel()
         patience = limits.CLOSE_TIME if self.up.done else limits.LINGER_TIME
         self._timer = self._engine.loop.call_later(patience, self._close)
+        self._engine.lingering.add(self._close)
         self._ended(self, None)
         self._close_if_acknowledged()
 
@@ -211,6 +212,7 @@ class Relay:
 
     def _let_go(self) -> tuple[socket.socket, socket.socket]:
         self._over = True
+        self._engine.lingering.discard(self._close)
         if self._timer is not None:
             self._timer.cancel()
         self.up.drop()
