@@ -16,7 +16,9 @@ from tests.lab.host import Host
 
 VM4, VM6 = "192.0.2.2", "2001:db8:1::2"
 FAR4, FAR6 = "203.0.113.7", "2001:db8:2::7"
+BRIDGE4, INNER4 = "172.31.0.1", "172.31.0.2"
 _ETH_P_ALL = 3
+_NEIGHBOURS = {*range(130, 137), 143}  # MLD and neighbour discovery (RFC 3810, RFC 4861)
 _SENTINEL = b"sentinel of the wire"
 
 
@@ -51,8 +53,12 @@ def _is_traffic(frame: bytes) -> bool:
     kind = int.from_bytes(frame[12:14], "big")
     if kind == 0x0800:
         return True
-    icmpv6 = kind == 0x86DD and (frame[20] == 58 or (frame[20] == 0 and frame[54] == 58))
-    return kind == 0x86DD and not icmpv6
+    if kind != 0x86DD:
+        return False
+    header, offset = frame[20], 54
+    if header == 0:  # hop-by-hop options, as MLD has them
+        header, offset = frame[54], 54 + 8 * (frame[55] + 1)
+    return not (header == 58 and frame[offset] in _NEIGHBOURS)
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +69,8 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Host
     vm = Host.create("vm", directory / "vm")
     far = Host.create("far", directory / "far")
     _connect(vm, far)
+    for family, address in ((socket.AF_INET, FAR4), (socket.AF_INET6, FAR6)):
+        _meet(vm, far, family, address)
     yield vm, far
     vm.close()
     far.close()
@@ -85,6 +93,66 @@ def _connect(vm: Host, far: Host) -> None:
     far.run(["ip", "addr", "add", f"{FAR6}/128", "dev", "lo"]).check()
     vm.run(["ip", "route", "add", "default", "via", "192.0.2.1"]).check()
     vm.run(["ip", "-6", "route", "add", "default", "via", "2001:db8:1::1"]).check()
+
+
+def _meet(vm: Host, far: Host, family: int, address: str) -> None:
+    """Let the neighbours find each other, so that later packets leave at once."""
+    with client(far, family, socket.SOCK_DGRAM) as server:
+        server.bind((address, 9))
+        with client(vm, family, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"good day", (address, 9))
+            server.recv(16)
+
+
+@pytest.fixture(scope="module")
+def container(hosts: tuple[Host, Host], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A host behind a bridge of the vm, as Docker arranges it, forwarded and masqueraded."""
+    vm = hosts[0]
+    inner = Host.create("container", tmp_path_factory.mktemp("container") / "container")
+    commands = [
+        "ip link add anyname type bridge",
+        f"ip addr add {BRIDGE4}/24 dev anyname",
+        "ip link set dev anyname up",
+        "ip link add port0 type veth peer name inside",
+        "ip link set dev port0 master anyname up",
+    ]
+    for command in commands:
+        vm.run(command.split()).check()
+    _move(vm, inner)
+    # Inside the host: /proc/sys/net is that of whoever opens it.
+    vm.run(["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"]).check()
+    vm.run(["nft", "-f", "-"], stdin=_NAT).check()
+    yield inner
+    vm.run(["ip", "link", "del", "anyname"]).check()
+    vm.run(["nft", "delete table ip dockerlike"]).check()
+    inner.close()
+
+
+_NAT = f"""
+table ip dockerlike {{
+    chain post {{
+        type nat hook postrouting priority 100;
+        ip saddr 172.31.0.0/24 oifname != "anyname" masquerade
+    }}
+    chain out {{
+        type nat hook output priority -100;
+        ip daddr {VM4} tcp dport 8088 dnat to {INNER4}:80
+    }}
+}}
+"""
+
+
+def _move(vm: Host, inner: Host) -> None:
+    subprocess.run(
+        ["nsenter", f"--net={vm.network_path}", "ip", "link", "set", "dev", "inside",
+         "netns", str(inner.pid)], check=True,
+    )  # fmt: skip
+    for command in (
+        f"ip addr add {INNER4}/24 dev inside",
+        "ip link set dev inside up",
+        f"ip route add default via {BRIDGE4}",
+    ):
+        inner.run(command.split()).check()
 
 
 @pytest.fixture
@@ -126,8 +194,13 @@ def listener(enforcer: Enforcer, role: str, family: int) -> socket.socket:
 
 @contextlib.contextmanager
 def client(host: Host, family: int, kind: int = socket.SOCK_STREAM) -> Iterator[socket.socket]:
-    """A socket of the host that waits at most five seconds for anything."""
+    """A socket of the host that waits at most five seconds for anything.
+
+    TCP ends by a reset, so that nothing is sent again into the next test.
+    """
     with host.socket(family, kind) as sock:
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         sock.settimeout(5)
         yield sock
 

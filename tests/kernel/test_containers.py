@@ -2,70 +2,20 @@
 
 import contextlib
 import socket
-import subprocess
-from collections.abc import Iterator
-
-import pytest
 
 from ramnet.kernel.enforcer import Enforcer
-from tests.kernel.conftest import FAR4, VM4, Wire, client, listener, original_destination
+from tests.kernel.conftest import (
+    FAR4,
+    INNER4,
+    VM4,
+    Wire,
+    client,
+    listener,
+    original_destination,
+)
 from tests.lab.host import Host
 
 Hosts = tuple[Host, Host]
-BRIDGE4, INNER4 = "172.31.0.1", "172.31.0.2"
-
-
-@pytest.fixture(scope="module")
-def container(
-    hosts: Hosts, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Host]:
-    """A host behind a bridge of the vm, as Docker arranges it, forwarded and masqueraded."""
-    vm = hosts[0]
-    inner = Host.create("container", tmp_path_factory.mktemp("container") / "container")
-    commands = [
-        "ip link add anyname type bridge",
-        f"ip addr add {BRIDGE4}/24 dev anyname",
-        "ip link set dev anyname up",
-        "ip link add port0 type veth peer name inside",
-        "ip link set dev port0 master anyname up",
-    ]
-    for command in commands:
-        vm.run(command.split()).check()
-    _move(vm, inner)
-    # Inside the host: /proc/sys/net is that of whoever opens it.
-    vm.run(["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"]).check()
-    vm.run(["nft", "-f", "-"], stdin=_NAT).check()
-    yield inner
-    vm.run(["ip", "link", "del", "anyname"]).check()
-    vm.run(["nft", "delete table ip dockerlike"]).check()
-    inner.close()
-
-
-_NAT = f"""
-table ip dockerlike {{
-    chain post {{
-        type nat hook postrouting priority 100;
-        ip saddr 172.31.0.0/24 oifname != "anyname" masquerade
-    }}
-    chain out {{
-        type nat hook output priority -100;
-        ip daddr {VM4} tcp dport 8088 dnat to {INNER4}:80
-    }}
-}}
-"""
-
-
-def _move(vm: Host, inner: Host) -> None:
-    subprocess.run(
-        ["nsenter", f"--net={vm.network_path}", "ip", "link", "set", "dev", "inside",
-         "netns", str(inner.pid)], check=True,
-    )  # fmt: skip
-    for command in (
-        f"ip addr add {INNER4}/24 dev inside",
-        "ip link set dev inside up",
-        f"ip route add default via {BRIDGE4}",
-    ):
-        inner.run(command.split()).check()
 
 
 def test_a_bridge_of_veths_is_a_container_network(container: Host, installed: Enforcer) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ def download(hosts: Hosts) -> Iterator[tuple[socket.socket, socket.socket]]:
         ours.connect((FAR4, 8080))
         theirs, _ = server.accept()
         theirs.settimeout(_PATIENCE)
+        # Ends by a reset, so that nothing is sent again into the next test.
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         with theirs:
             yield ours, theirs
 
