@@ -18,7 +18,7 @@ from ramnet.audit import timestamp
 from ramnet.daemon import memfd
 from ramnet.errors import PolicyError
 
-POLL: Final = 0.2
+POLL: Final = 0.1
 """Seconds between two looks at the document's file."""
 SETTLE: Final = 0.1
 """Seconds without a change before a changed file is read: it may be half written."""

@@ -15,7 +15,7 @@ from typing import Any
 from ramnet.config import Config, Scope, load
 from ramnet.daemon.guarded_scope import Enforcing
 from ramnet.daemon.service import Means, Service
-from ramnet.errors import RamnetError
+from ramnet.errors import KernelRefusedError, RamnetError
 from ramnet.gate.denial.authority import create_authority
 from ramnet.kernel.docker import gather_proxies
 from ramnet.kernel.surroundings import Near
@@ -43,6 +43,8 @@ class StubEnforcer:
 
     def install(self) -> None:
         self._note("install")
+        if (Path(self._log.parent) / "refuse").exists():
+            raise KernelRefusedError("the kernel took less than all of it")
 
     def apply(self) -> None:
         self._tampered.unlink()

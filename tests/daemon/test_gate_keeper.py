@@ -121,3 +121,29 @@ def test_an_answer_to_an_older_order_counts_for_nothing() -> None:
     assert not keeper.serving
     keeper._take(channel.Adopted(2))
     assert keeper.serving
+
+
+@pytest.mark.parametrize("lost", [0, gate_keeper.MISSED_BEATS - 1])
+def test_a_gate_that_answers_lives_on(monkeypatch: pytest.MonkeyPatch, lost: int) -> None:
+    monkeypatch.setattr(gate_keeper, "BEAT", 0)
+    keeper = make_keeper()
+    keeper.ready = True
+    asked: list[channel.ToGate] = []
+
+    def send(message: channel.ToGate, fds: object = ()) -> None:
+        asked.append(message)
+        if len(asked) % (lost + 1) == 0:
+            keeper._take(channel.Pong(len(asked), {}))
+        if len(asked) == 40:
+            raise EnoughError
+
+    monkeypatch.setattr(keeper, "_send", send)
+    with pytest.raises(EnoughError):
+        asyncio.run(keeper._beat())
+
+
+def test_a_gate_that_is_mute_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_keeper, "BEAT", 0)
+    keeper = make_keeper()
+    keeper.ready = True
+    assert asyncio.run(keeper._beat()).startswith("did not answer")

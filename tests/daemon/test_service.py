@@ -141,6 +141,17 @@ def test_a_second_service_is_refused(bench: Bench) -> None:
     assert ask(bench.control, "GET", "/v1/status")["state"] == "enforcing"
 
 
+def test_without_all_its_rules_it_does_not_start(bench: Bench) -> None:
+    bench.state.mkdir()
+    (bench.state / "refuse").touch()
+    run = bench.start()
+    run.wait_for("ramnet: the kernel took less than all of it")
+    assert run.process.wait(PATIENCE) == 4
+    assert bench.rules() == ["install", "close"]
+    assert not bench.control.exists()
+    assert not any("enforcing" in said for said in run.said)
+
+
 def test_a_change_around_the_scope_reaches_the_gate(bench: Bench) -> None:
     run = bench.start()
     run.wait_for("enforcing")
