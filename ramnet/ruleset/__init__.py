@@ -12,6 +12,7 @@ Tier ``redirect``, one table ``inet ramnet`` in each scope's network namespace::
         TCP: loopback and own addresses, nobody listening   as they are
         TCP: everything else                                -> proxy
     output, filter, priority 0, policy drop                chain output
+        the gate to its own listeners                       reset or ICMP
         the gate's own sockets, exemptions                  marked as ours, accept
         connections cut when the rules arrived              reset
         replies to inbound connections                      accept

@@ -111,6 +111,10 @@ def _to_gate(situation: Situation) -> Iterator[str]:
 
 def _output(situation: Situation) -> Iterator[str]:
     low, high = situation.ephemeral
+    # NAT of a client's earlier connection also takes a later one of the gate's from the same port
+    # to the same server, and the gate would ask itself.
+    for ours in _listeners(situation):
+        yield f"{_gate(situation.gate)} ct direction original ct status dnat {ours} goto refuse"
     yield from _owned(situation)
     for excepted in (_gate(situation.gate), *map(_exempted, situation.exemptions)):
         yield f"{excepted} accept"
@@ -144,10 +148,8 @@ def _output(situation: Situation) -> Iterator[str]:
 
 
 def _redirected(situation: Situation) -> Iterator[str]:
-    resolver, proxy = situation.ports.resolver, situation.ports.proxy
-    for family, loopback in (("ip", "127.0.0.1"), ("ip6", "::1")):
-        yield f"{family} daddr {loopback} tcp dport {{ {resolver}, {proxy} }} accept"
-        yield f"{family} daddr {loopback} udp dport {resolver} accept"
+    for ours in _listeners(situation):
+        yield f"{ours} accept"
     for family, networks in (("ip", "@containers4"), ("ip6", "@containers6")):
         to = f"{family} daddr {networks} meta l4proto"
         if situation.capabilities.dynamic_sets:
@@ -155,6 +157,13 @@ def _redirected(situation: Situation) -> Iterator[str]:
             yield f"{to} tcp ct state new {learn} drop"
         yield f"{to} != tcp accept"
     yield "goto refuse"
+
+
+def _listeners(situation: Situation) -> Iterator[str]:
+    resolver, proxy = situation.ports.resolver, situation.ports.proxy
+    for loopback in ("ip daddr 127.0.0.1", "ip6 daddr ::1"):
+        yield f"{loopback} tcp dport {{ {resolver}, {proxy} }}"
+        yield f"{loopback} udp dport {resolver}"
 
 
 def _refuse() -> Iterator[str]:

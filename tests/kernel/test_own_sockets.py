@@ -11,7 +11,7 @@ import pytest
 
 from ramnet.kernel.enforcer import Enforcer
 from ramnet.ruleset import GATE_UID
-from tests.kernel.conftest import FAR4, FAR6, VM4, Wire, client
+from tests.kernel.conftest import FAR4, FAR6, VM4, Wire, client, listener
 from tests.lab.host import Host
 
 Hosts = tuple[Host, Host]
@@ -42,6 +42,15 @@ _CLOSE_LATE = """
 sock = socket.create_connection((far, 8080))
 sock.shutdown(socket.SHUT_WR)
 sock.close()
+"""
+_ASK_THE_SAME = """
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("192.0.2.2", 20001))
+try:
+    sock.sendto(b"question", (far, 53))
+except PermissionError:
+    sys.exit(0)
+sys.exit("it was sent")
 """
 _ASK = """
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -112,4 +121,21 @@ def test_another_socket_gets_into_no_exchange_of_the_gates(
         sock.bind((VM4, 20000))
         with pytest.raises(PermissionError):
             sock.sendto(b"secret", (far, 53))
+    assert wire.sent() == []
+
+
+@pytest.mark.parametrize(("family", "far"), [(socket.AF_INET, FAR4)])
+def test_the_gate_never_asks_itself(
+    hosts: Hosts, installed: Enforcer, wire: Wire, family: int, far: str
+) -> None:
+    """From the port of a client's recent question to the same server, NAT led back to us."""
+    resolver = listener(installed, "dns-udp", family)
+    with client(hosts[0], family, socket.SOCK_DGRAM) as sock:
+        sock.bind((VM4, 20001))
+        sock.sendto(b"question", (far, 53))
+        assert resolver.recv(64) == b"question"
+    _as_the_gate(hosts, installed, far, _ASK_THE_SAME)
+    resolver.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        resolver.recv(64)
     assert wire.sent() == []

@@ -211,6 +211,12 @@ _PUBLISHED = [
         Packet(FAR4, dport=PROXY, connection=REDIRECTED, flags=ACK), RESET),
 ]  # fmt: skip
 
+_NO_LOOPS = [
+    *_both("the gate never asks itself by UDP", UNREACHABLE, "loopback", protocol="udp",
+           dport=RESOLVER, connection=REDIRECTED, **GATE),
+    *_both("nor by TCP", RESET, "loopback", dport=PROXY, connection=REDIRECTED, **GATE),
+]  # fmt: skip
+
 _OURSELVES = [
     *_both("the gate dials where it wants", _MARKED, dport=443, **GATE),
     *_both("and asks its upstreams", _MARKED, protocol="udp", dport=53, **GATE),
@@ -223,6 +229,9 @@ _OURSELVES = [
            flags=ACK, connection=OWN),
     *_both("the gate's answer marks no client's connection", ACCEPTED, dport=40000, flags=ACK,
            connection=REPLY, **GATE),
+    *_NO_LOOPS,
+    *_both("but answers itself if it must", ACCEPTED, "loopback", dport=PROXY, flags=ACK,
+           connection=Connection("established", "reply", dnat=True), **GATE),
     *_both("a mark of another tool stays", replace(ACCEPTED, mark=7), dport=443,
            connection=Connection(mark=7), **GATE),
     *_both("an exempted user passes", _MARKED, protocol="udp", dport=123, uid=CHRONY),
@@ -271,6 +280,7 @@ _GUARD = [
 ]  # fmt: skip
 
 _BARE = [
+    *(replace(row, name=f"{row.name}, by uid alone", situation=BARE) for row in _NO_LOOPS),
     Row("without cgroup2 the gate is its uid",
         Packet(FAR4, dport=443, uid=GATE_UID), _MARKED, BARE),
     Row("without dynamic sets a port published by NAT stays shut",
