@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
 from ramnet import config
-from ramnet.errors import PolicyError
 from ramnet.gate.judge import Judge
 from ramnet.gate.resolver.addresses import AddressRules, pack
 from ramnet.gate.spec import GateSpec
@@ -79,7 +78,7 @@ class Rulings:
             why = self._judge.sentence(display(wire_name))
             refusal = empty_answer(RCODE.NXDOMAIN, REFUSED_TTL).explained(EDE_BLOCKED, why)
             return Ruling("refused", refusal)
-        verdict = self._decide(name)
+        verdict = self._judge.decide(name)
         if verdict.outcome is not Outcome.DENIED and _is_localhost(name):
             return Ruling("local", self._addresses(wire_name, qtype, _LOOPBACKS), name)
         if verdict.allowed:
@@ -92,12 +91,6 @@ class Rulings:
         if pins is None:
             return None
         return tuple(a for a in pins if self._rules.unfit(a, local=local) is None)
-
-    def _decide(self, name: str) -> Verdict:
-        try:
-            return self._judge.decide(name)
-        except PolicyError:  # a damaged policy refuses
-            return Verdict(Outcome.UNLISTED)
 
     def _allowed(self, wire_name: bytes, qtype: int, name: str, verdict: Verdict) -> Ruling:
         if self._proxy.parent and not _is_direct(name, self._proxy):
@@ -121,7 +114,7 @@ class Rulings:
     def _is_searched(self, name: str) -> bool:
         """An allowed name with the search list behind it: the client shall try without."""
         stems = (name.removesuffix(suffix) for suffix in self._search if name.endswith(suffix))
-        return any(_is_localhost(stem) or self._decide(stem).allowed for stem in stems)
+        return any(_is_localhost(stem) or self._judge.decide(stem).allowed for stem in stems)
 
     @staticmethod
     def _addresses(

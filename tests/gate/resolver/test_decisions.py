@@ -9,7 +9,9 @@ import dns.rcode
 import pytest
 
 from ramnet import config
+from ramnet.errors import PolicyError
 from ramnet.gate.resolver import ResolutionError
+from ramnet.policy import Verdict
 from tests.gate.resolver.service import (
     OWN,
     POLICY,
@@ -221,6 +223,15 @@ def test_a_new_policy_holds_from_the_next_question_on(service: Service) -> None:
         assert service.texts("www.allowed.example") == [SINKHOLE4]
         assert service.texts("evil.example") == ["198.51.100.7"]
     assert service.gave("198.51.100.7") == {"evil.example"}
+
+
+def test_a_damaged_policy_refuses(service: Service, upstream: Upstream) -> None:
+    def damaged(name: str, port: int | None = None) -> Verdict:
+        raise PolicyError("damaged")
+
+    service.judge.policy.decide = damaged  # type: ignore[method-assign]
+    assert service.texts("www.allowed.example") == [SINKHOLE4]
+    assert upstream.queries == []
 
 
 def test_what_is_no_query_of_one_question(service: Service) -> None:

@@ -22,6 +22,17 @@ def test_the_proxy_does_not_wait_long_for_the_second_family(slow: str) -> None:
         assert upstream.names == [f"{NAME} A", f"{NAME} AAAA"]
 
 
+def test_a_name_that_does_not_exist_is_not_waited_for_twice() -> None:
+    def half(query: dns.message.Message, _: Upstream) -> bytes | None:
+        return wire(query, rcode="NXDOMAIN") if is_a(query) else None
+
+    with Upstream(half) as upstream, Service([upstream.place]) as service:
+        with pytest.raises(ResolutionError, match="NXDOMAIN"):
+            service.wait(service.resolver.resolve(NAME))
+        assert service.status()["failures"] == 0
+        assert service.status()["in_flight"] == 1
+
+
 def test_the_proxy_asks_for_ipv6_only_where_there_is_some() -> None:
     with Upstream(true) as upstream, Service([upstream.place], own=["10.0.0.1", "fe80::1"]) as here:
         assert here.wait(here.resolver.resolve(NAME)).addresses == (TRUE,)
