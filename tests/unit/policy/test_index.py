@@ -2,6 +2,7 @@
 
 import mmap
 import random
+import sys
 import tempfile
 
 import pytest
@@ -189,3 +190,14 @@ def test_entries_with_one_hash_are_told_apart() -> None:
     assert hosts(pair[0]).decide(pair[0]).allowed
     assert not hosts(pair[0]).decide(pair[1]).allowed
     assert hosts(*pair).decide(pair[1]).entry == pair[1]
+
+
+def test_a_chain_that_leads_back_to_itself_ends() -> None:
+    reader = Policy(BLOB)._reader
+    [(offset, _)] = reader.candidates("a.example")[:1]
+    heap = len(BLOB) - len(reader._heap)
+    for following in (offset, offset + 1, len(reader._heap), 0xFFFF_FFFF):
+        blob = bytearray(BLOB)
+        blob[heap + offset : heap + offset + 4] = following.to_bytes(4, sys.byteorder)
+        with pytest.raises(PolicyError, match="damaged"):
+            Policy(blob).decide("a.example")
