@@ -46,6 +46,7 @@ class Resolver:
         self._judge, self._spec = judge, spec
         self._surroundings: Surroundings | None = None
         self._rules = AddressRules((), (spec.sinkhole4, spec.sinkhole6))
+        self._search: tuple[str, ...] = ()
         self._zones = self._build_zones(ResolvConf(), ())
         self._memory = GivenAddresses()
         self._reporter = Reporter(spec.scope, log, self._loop.time)
@@ -82,7 +83,8 @@ class Resolver:
         resolv_conf = parse_resolv_conf(surroundings.resolv_conf)
         self._rules = AddressRules(surroundings.addresses, sinkholes)
         self._zones = self._build_zones(resolv_conf, self._zones.servers())
-        self._rulings.renew(self._rules, resolv_conf.search)
+        self._search = tuple(resolv_conf.search)
+        self._rulings.renew(self._rules, self._search)
         self._lookups.renew(self._zones, self._rules)
         self._memory.forget(self._rules.own)
         self._datagrams.cache.clear()
@@ -132,6 +134,7 @@ class Resolver:
             "events_suppressed": self._reporter.suppressed,
             "upstreams": [server.status() for server in self._zones.servers()],
             "nameservers_skipped": self._zones.skipped,
+            "search": list(self._search),
         }
 
     def _build_zones(self, resolv_conf: ResolvConf, known: Iterable[Server]) -> Zones:
