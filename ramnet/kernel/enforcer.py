@@ -18,7 +18,7 @@ from ramnet.kernel.nft import Nft
 from ramnet.kernel.probe import probe
 from ramnet.kernel.sockdiag import ListeningPorts
 from ramnet.kernel.surroundings import Changes, Near, read_near
-from ramnet.ruleset import redirect
+from ramnet.ruleset import grammar, redirect
 
 _PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _REFUSED_KINDS: Final = ("tcp", "udp", "other")
@@ -50,6 +50,7 @@ class Enforcer:
         self._listening = self.namespace.call(ListeningPorts)
         self._changes = self.namespace.call(Changes)
         self._near = Near()
+        self._old: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
         self._installed: ruleset.Situation | None = None
         self._expected: str | None = None
         self._ports: ruleset.Ports | None = None
@@ -84,15 +85,14 @@ class Enforcer:
             ConfigError: an address of ``proxy.explicit`` cannot be bound.
             KernelRefusedError: the kernel took less than all of it.
         """
-        self._ports, self.listeners = self.namespace.call(
-            listeners.open_listeners, self._explicit
-        )
+        self._ports, self.listeners = self.namespace.call(listeners.open_listeners, self._explicit)
         _, self.sinkhole6 = self.namespace.call(routes.add_sinkhole_routes)
         self.apply()
 
     def apply(self) -> None:
         """Set the whole desired state from what is true now; again and again if need be."""
         self._near = self.namespace.call(read_near)
+        self._old = self._old_ports()
         situation = self._situation(self._ports or _planned_ports())
         self.namespace.call(self._nft.apply, ruleset.render_table(situation))
         self._expected = self.namespace.call(self._nft.chains, ruleset.TABLE)
@@ -169,6 +169,15 @@ class Enforcer:
     def _listening_ports(self) -> frozenset[int]:
         return self._listening.read() - self.gate_ports
 
+    def _old_ports(self) -> tuple[frozenset[int], frozenset[int]]:
+        """Ports of connections older than the rules; where rules stand, those that they knew."""
+        standing = self.namespace.call(self._nft.listing, ruleset.TABLE)
+        if standing is not None and self._installed is not None:
+            return self._old
+        known = None if standing is None else grammar.port_sets(standing, "old_tcp", "old_udp")
+        tcp, udp = known or self.namespace.call(self._listening.read_connected)
+        return self._old[0] | tcp, self._old[1] | udp
+
     def _situation(
         self, ports: ruleset.Ports, listening: frozenset[int] | None = None
     ) -> ruleset.Situation:
@@ -181,6 +190,8 @@ class Enforcer:
             containers4=self._near.containers4,
             containers6=self._near.containers6,
             bridges=self._near.bridges,
+            old_tcp=self._old[0],
+            old_udp=self._old[1],
             ephemeral=self.namespace.call(_ephemeral_ports),
         )
 

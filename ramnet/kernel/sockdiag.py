@@ -1,7 +1,8 @@
-"""Which TCP ports local programs listen on, asked of the kernel by sock_diag(7).
+"""Which ports local sockets have, asked of the kernel by sock_diag(7).
 
-Only the hash of listening sockets is walked, so the cost does not grow with connections; that is
-why this asks by itself, four times a second, what a general library takes milliseconds for.
+Of listening sockets only their own hash is walked, so the cost does not grow with connections;
+that is why this asks by itself, four times a second, what a general library takes milliseconds
+for.
 """
 
 import socket
@@ -16,7 +17,12 @@ _SOCK_DIAG_BY_FAMILY: Final = 20
 _NLM_F_REQUEST_DUMP: Final = 0x301
 _NLMSG_ERROR: Final = 2
 _NLMSG_DONE: Final = 3
-_TCP_LISTEN_STATE: Final = 1 << 10
+_TCP_LISTEN: Final = 1 << 10
+_TCP_CONNECTED: Final = sum(1 << state for state in (1, 2, 4, 5, 8, 9, 11))
+"""ESTABLISHED, SYN_SENT, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING."""
+_UDP_CONNECTED: Final = 1 << 1
+_UDP_UNCONNECTED: Final = 1 << 7
+_FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
 _HEADER: Final = struct.Struct("=IHHII")
 _REQUEST: Final = struct.Struct("=BBBxI48x")
 _PORT_OFFSET: Final = _HEADER.size + 4
@@ -37,13 +43,28 @@ class ListeningPorts:
         Raises:
             KernelRefusedError: sock_diag for TCP is not in this kernel.
         """
-        ports: set[int] = set()
-        for family in (socket.AF_INET, socket.AF_INET6):
-            ports.update(self._ports(family))
-        return frozenset(ports)
+        return self._all(socket.IPPROTO_TCP, _TCP_LISTEN)
 
-    def _ports(self, family: int) -> Iterator[int]:
-        request = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, _TCP_LISTEN_STATE)
+    def read_connected(self) -> tuple[frozenset[int], frozenset[int]]:
+        """Local ports of connections that no service here accepted: TCP, UDP.
+
+        A UDP port that has an unconnected socket as well is a service with one socket a client.
+        Without sock_diag for UDP there are none.
+        """
+        tcp = self._all(socket.IPPROTO_TCP, _TCP_CONNECTED) - self.read()
+        try:
+            udp = self._all(socket.IPPROTO_UDP, _UDP_CONNECTED)
+            return tcp, udp - self._all(socket.IPPROTO_UDP, _UDP_UNCONNECTED)
+        except KernelRefusedError:
+            return tcp, frozenset()
+
+    def _all(self, protocol: int, states: int) -> frozenset[int]:
+        return frozenset(
+            port for family in _FAMILIES for port in self._ports(family, protocol, states)
+        )
+
+    def _ports(self, family: int, protocol: int, states: int) -> Iterator[int]:
+        request = _REQUEST.pack(family, protocol, 0, states)
         header = _HEADER.pack(
             _HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST_DUMP, 0, 0
         )

@@ -47,7 +47,10 @@ retransmission a second later comes to the gate, and so do all that follow.
 *Old connections.* Where no conntrack ran before the table came, conntrack picks a connection up
 in mid-stream, and a download whose next packet is inbound would count as an inbound connection.
 Such a packet is let in and its connection marked, so that the acknowledgement that answers it is
-refused: that resets the local client at once, and nothing leaves. Local ports outside the
+refused: that resets the local client at once, and nothing leaves. Where conntrack began in the
+middle of a connection earlier than we did, it may already count as inbound; the local ports of
+connections that were there before the table are therefore known (sets ``old_tcp``, ``old_udp``,
+from sock_diag). Local ports outside the
 ephemeral range on which somebody listened when the table was planned are inbound services, whose
 connections stay.
 

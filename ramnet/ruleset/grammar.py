@@ -107,6 +107,16 @@ def parse_table(text: str) -> Table:
     return Table(sets, chains)
 
 
+def port_sets(text: str, one: str, other: str) -> tuple[frozenset[int], frozenset[int]] | None:
+    """The ports that two sets of a listed table hold; None where it is not of this grammar."""
+    try:
+        sets = parse_table(text).sets
+        found = [frozenset(p for p in sets[name] if isinstance(p, int)) for name in (one, other)]
+    except (GrammarError, KeyError):
+        return None
+    return found[0], found[1]
+
+
 def _check_names(sets: Mapping[str, object], chains: Mapping[str, Chain]) -> None:
     for rule in (rule for chain in chains.values() for rule in chain.rules):
         for part in rule.parts:

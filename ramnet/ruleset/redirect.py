@@ -59,8 +59,9 @@ def render_elements(name: str, elements: Iterable[str]) -> str:
 
 
 def _sets(situation: Situation) -> Iterator[str]:
-    ports = map(str, sorted(situation.listening))
-    yield from _set("listening", "type inet_service;", ports)
+    for name in ("listening", "old_tcp", "old_udp"):
+        ports: frozenset[int] = getattr(situation, name)
+        yield from _set(name, "type inet_service;", map(str, ports))
     if situation.capabilities.dynamic_sets:
         yield from _set("published", "type inet_service; size 65535; flags dynamic,timeout;", ())
     yield from _set("bridges", "type iface_index;", map(str, sorted(situation.bridges)))
@@ -120,6 +121,10 @@ def _output(situation: Situation) -> Iterator[str]:
         yield f"{excepted} accept"
     # The reset that answers goes by loopback and carries the same mark.
     yield f'oifname != "lo" ct mark {CUT_MARK:#x} goto refuse'
+    # Where conntrack began in the middle of one, it may hold the far end for the opener.
+    old = 'oifname != "lo" ct direction reply'
+    yield f"{old} tcp sport @old_tcp tcp sport != @listening goto refuse"
+    yield f"{old} udp sport @old_udp goto refuse"
     yield "ct direction reply accept"
     # Closed sockets of ours go on sending (what was not sent yet, the last acknowledgement) and
     # have no owner any more; another's socket on the same addresses and ports has one.

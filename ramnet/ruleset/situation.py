@@ -88,5 +88,9 @@ class Situation:
     """Interface indexes of the bridges to which the container networks belong."""
     containers4: frozenset[str] = frozenset()
     containers6: frozenset[str] = frozenset()
+    old_tcp: frozenset[int] = frozenset()
+    """Local TCP ports of connections, not to services, that were there before the rules."""
+    old_udp: frozenset[int] = frozenset()
+    """The same for UDP sockets that are connected to one peer."""
     ephemeral: tuple[int, int] = (32768, 60999)
     """net.ipv4.ip_local_port_range of the namespace."""

@@ -159,3 +159,57 @@ def test_replacing_the_rules_cuts_nothing_that_passed(
             accepted.sendall(b"answer")
             assert ours.recv(64) == b"answer"
     assert wire.sent() == []
+
+
+def test_conntrack_that_began_in_the_middle_is_not_believed(
+    hosts: Hosts, wire: Wire, enforcer: Enforcer
+) -> None:
+    """Its first packet of a download was inbound: the far end counts as the one who opened."""
+    with (
+        client(hosts[1], socket.AF_INET) as server,
+        client(hosts[0], socket.AF_INET) as ours,
+        client(hosts[0], socket.AF_INET, socket.SOCK_DGRAM) as asking,
+        client(hosts[1], socket.AF_INET, socket.SOCK_DGRAM) as answering,
+        contextlib.ExitStack() as stack,
+    ):
+        server.bind((FAR4, 8080))
+        server.listen()
+        ours.connect((FAR4, 8080))
+        theirs, _ = server.accept()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        stack.enter_context(theirs)
+        answering.bind((FAR4, 443))
+        asking.bind((VM4, 5001))  # below the ephemeral ports
+        asking.connect((FAR4, 443))
+        hosts[0].run(["nft", "-f", "-"], stdin=_OTHER_TOOL).check()
+        stack.callback(hosts[0].run, ["nft", "delete table inet othertool"])
+        theirs.send(b"more")
+        answering.sendto(b"more", (VM4, 5001))
+        assert (ours.recv(64), asking.recv(64)) == (b"more", b"more")
+        wire.sent()
+        enforcer.install()
+        with pytest.raises(ConnectionResetError):
+            for _ in range(100):
+                ours.send(b"secret")
+                ours.recv(1)
+        with pytest.raises(PermissionError):
+            asking.send(b"secret")
+        assert wire.sent() == []
+
+
+def test_what_is_old_is_still_known_after_a_restart(
+    hosts: Hosts, enforcer: Enforcer, tmp_path: Path
+) -> None:
+    """And what came after the rules is not taken for old."""
+    with client(hosts[0], socket.AF_INET, socket.SOCK_DGRAM) as old:
+        old.connect((FAR4, 443))
+        ports = [old.getsockname()[1]]
+        enforcer.install()
+        with client(hosts[0], socket.AF_INET, socket.SOCK_DGRAM) as young:
+            young.connect((FAR4, 443))
+            ports.append(young.getsockname()[1])
+            again = new_enforcer(hosts[0], tmp_path)
+            again.install()
+            listing = hosts[0].run(["nft", "list set inet ramnet old_udp"]).check().out
+            again.close()
+    assert [str(port) in listing for port in ports] == [True, False]
