@@ -189,7 +189,7 @@ class Service:
             state = "enforcing" if serving else "refusing"
         if state != self._state:
             self._state = state
-            notify(f"{'READY=1' if first else ''}\nSTATUS={state}")
+            notify(f"READY=1\nSTATUS={state}" if first else f"STATUS={state}")
             self.tell(state)
 
     def _keepers(self) -> list[GateKeeper]:

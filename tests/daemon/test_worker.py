@@ -1,10 +1,20 @@
 """What the gate's process has loaded before it gives up the right to read it."""
 
+import asyncio
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
-from ramnet.daemon.worker import readable_for_all
+import pytest
+
+from ramnet.daemon import channel, memfd
+from ramnet.daemon.worker import Conversation, readable_for_all
+from ramnet.policy import compile_policy, read_document
+
+from .stub_gate import StubGate
+from .test_channel import NEAR, SPEC
 
 PROGRAM = """
 import sys
@@ -34,3 +44,53 @@ def test_an_installation_for_root_alone_is_recognised(tmp_path: Path) -> None:
     assert readable_for_all(Path("/usr/lib/module.py"))
     (tmp_path / "root").chmod(0o700)
     assert not readable_for_all(Path("/usr/lib/module.py"), private / "module.py")
+
+
+def adopted(blob: bytes) -> list[channel.FromGate]:
+    """What a gate that is offered this blob says, until its supervisor hangs up."""
+    ours, theirs = channel.pair()
+    fd = memfd.create("blob")
+    os.write(fd, blob)
+    memfd.seal(fd)
+    channel.send(ours, channel.Begin(SPEC, NEAR, []))
+    channel.send(ours, channel.Adopt(1), [fd])
+    os.close(fd)
+    ours.shutdown(socket.SHUT_WR)
+
+    async def converse() -> None:
+        conversation = Conversation(theirs, QuietGate)
+        await conversation.run()
+        await conversation.close()
+
+    with ours:
+        asyncio.run(converse())
+        said = []
+        while (message := channel.receive_in_supervisor(ours)) is not None:
+            said.append(message)
+    return said
+
+
+class QuietGate(StubGate):
+    async def start(self, listeners: dict[str, list[socket.socket]]) -> None:
+        assert listeners == {}
+
+
+def test_a_whole_policy_is_adopted() -> None:
+    blob = compile_policy(read_document(b"version = 4", source="p"))
+    ready, answer = adopted(blob)
+    assert ready == channel.Ready()
+    assert isinstance(answer, channel.Adopted)
+    assert (answer.serial, answer.version) == (1, 4)
+
+
+@pytest.mark.parametrize("at", [0, 40, -1])
+def test_a_damaged_policy_is_rejected(at: int) -> None:
+    blob = bytearray(compile_policy(read_document(b"version = 4", source="p")))
+    blob[at] ^= 1
+    _, answer = adopted(bytes(blob))
+    assert isinstance(answer, channel.Rejected)
+
+
+def test_an_empty_policy_is_rejected() -> None:
+    _, answer = adopted(b"")
+    assert isinstance(answer, channel.Rejected)
