@@ -28,6 +28,11 @@ class Acceptor:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         loop.add_reader(listener, self._accept)
 
+    @property
+    def resting(self) -> bool:
+        """It waits for descriptors or memory to come free."""
+        return self._pause is not None
+
     def close(self) -> None:
         """Stop and close the listener."""
         if self._pause is not None:

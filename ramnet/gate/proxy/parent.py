@@ -29,7 +29,7 @@ class Parent:
         parts = urlsplit(url)
         self._host = parts.hostname or ""
         self._port = parts.port or _DEFAULT_PORTS[parts.scheme]
-        self._tls = parts.scheme == "https"
+        self._context = ssl.create_default_context() if parts.scheme == "https" else None
         self._names = frozenset(name.lower() for name in direct if not name.startswith("."))
         self._suffixes = tuple(name.lower() for name in direct if name.startswith("."))
         self._dialler = dialler
@@ -58,12 +58,12 @@ class Parent:
     async def open(self) -> socket.socket:
         """A socket to the parent itself. Raises DialError."""
         sock = await self._dialler.dial(self._host, self._port)
-        if not self._tls:
+        if self._context is None:
             return sock
         try:
             async with asyncio.timeout(limits.PARENT_TIME):
                 reader, writer = await asyncio.open_connection(
-                    sock=sock, ssl=ssl.create_default_context(), server_hostname=self._host
+                    sock=sock, ssl=self._context, server_hostname=self._host
                 )
         except (OSError, ValueError) as error:
             sock.close()

@@ -135,6 +135,7 @@ class HttpRequests:
                 break
         if isinstance(result, Malformed | NeedMore):
             relay.pass_down()  # HTTP/0.9 or a torn answer: nothing may follow it
+            relay.end_up()
         elif result.interim:
             relay.pass_down(result.length, lambda: self._run(self._read_status(relay)))
         elif result.status == _SWITCHING_PROTOCOLS:

@@ -7,7 +7,8 @@ import socket
 from ramnet.gate.proxy import limits
 from ramnet.gate.proxy.relay import tcp_state
 
-_CLOSE_WAIT = 8  # include/net/tcp_states.h: the peer has sent its FIN
+# include/net/tcp_states.h: ESTABLISHED, FIN_WAIT1, FIN_WAIT2; in any other the peer has ended.
+_RECEIVING = (1, 4, 5)
 _SPURIOUS_PAUSE = 0.05
 
 
@@ -60,7 +61,7 @@ class Peeker:
                 self.look(max(limits.PEEK_FIRST, min(total * 2, limits.PEEK_MOST)))
                 if len(self.data) >= total or self.ended:
                     return True
-                if len(self.data) == known and tcp_state(self._sock) in (0, _CLOSE_WAIT):
+                if len(self.data) == known and tcp_state(self._sock) not in _RECEIVING:
                     self.ended = True
                     return True
                 if len(self.data) == known:  # woken for memory pressure: do not spin

@@ -171,7 +171,7 @@ class Rig:
 
     def _run(self) -> None:
         try:
-            os.unshare(os.CLONE_NEWNET) if hasattr(os, "unshare") else _unshare()
+            _unshare()
             subprocess.run(["sh", "-ec", _SETUP], check=True)
             self.tid = threading.get_native_id()
             asyncio.run(self._serve())
@@ -261,12 +261,14 @@ class Server:
         self._listener, self._handler = listener, handler
         self._threads: list[threading.Thread] = []
         self._open: set[socket.socket] = set()
+        self._closing = threading.Event()
         listener.setblocking(True)
         self._acceptor = threading.Thread(target=self._accept)
         self._acceptor.start()
 
     def close(self) -> None:
         """Stop, cutting what is open."""
+        self._closing.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._acceptor.join(10)
         self._listener.close()
@@ -281,7 +283,9 @@ class Server:
             try:
                 sock, _ = self._listener.accept()
             except OSError:
-                return
+                if self._closing.wait(0.01):
+                    return
+                continue  # out of descriptors, in the test of that
             self.accepted += 1
             thread = threading.Thread(target=self._handle, args=(sock,))
             self._threads.append(thread)
@@ -430,6 +434,11 @@ def _unshare() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(0x40000000):
         raise OSError(ctypes.get_errno(), "unshare")
+
+
+def socket_of_a_client() -> socket.socket:
+    """For ``Rig.call``: an IPv4 socket that will be redirected, not connected yet."""
+    return _socket_of(CLIENT_UID, six=False)
 
 
 def _socket_of(uid: int, six: bool) -> socket.socket:

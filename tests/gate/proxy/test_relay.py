@@ -1,5 +1,7 @@
 """What moves bytes: half-close, back-pressure, resets, limits, and nothing left behind."""
 
+import asyncio
+import contextlib
 import hashlib
 import os
 import queue
@@ -15,12 +17,14 @@ from ramnet.gate.proxy import limits
 from tests.gate.proxy.rig import (
     FAR,
     POLICY,
+    Handler,
     Rig,
     echo,
     hello,
     read_all,
     read_some,
     rig_in,
+    socket_of_a_client,
     was_reset,
 )
 
@@ -30,7 +34,7 @@ HELLO = hello("good.example")
 RESET = struct.pack("ii", 1, 0)
 
 
-def _after_hello(handler):  # type: ignore[no-untyped-def]
+def _after_hello(handler: Handler) -> Handler:
     def handle(sock: socket.socket) -> None:
         read_some(sock, len(HELLO))
         handler(sock)
@@ -43,9 +47,12 @@ def test_large_transfers_arrive_whole_both_ways(rig: Rig) -> None:
     server = rig.listen(_after_hello(echo))
     with rig.connect(FAR, server.port) as sock:
         sock.sendall(HELLO)
-        sender = threading.Thread(
-            target=lambda: (sock.sendall(data), sock.shutdown(socket.SHUT_WR))
-        )
+
+        def send() -> None:
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send)
         sender.start()
         assert hashlib.sha256(read_all(sock)).digest() == hashlib.sha256(data).digest()
         sender.join()
@@ -194,7 +201,7 @@ def test_many_connections_hold_no_pipes_and_leave_nothing(rig: Rig) -> None:
         assert len(read_some(sock, len(HELLO))) == len(HELLO)
     status = rig.call(rig.proxy.status)
     assert (status["open"], status["pipes"]) == (300, 0)
-    assert rig.call(lambda: len([t for t in _tasks() if "Services._run" in repr(t)])) == 0
+    assert rig.call(lambda: [t for t in asyncio.all_tasks() if "Services._run" in repr(t)]) == []
     for sock in socks:
         sock.close()
     server.close()
@@ -203,26 +210,28 @@ def test_many_connections_hold_no_pipes_and_leave_nothing(rig: Rig) -> None:
         pass
 
 
-def _tasks():  # type: ignore[no-untyped-def]
-    import asyncio
-
-    return asyncio.all_tasks()
-
-
 def test_out_of_descriptors_the_gate_rests_and_goes_on(rig: Rig) -> None:
     server = rig.listen(echo)
-    sock = rig.connect(FAR, server.port)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    used = max(map(int, os.listdir("/proc/self/fd")))
-    spare = [socket.socket() for _ in range(3)]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (used, hard))
+    waiting = rig.call(socket_of_a_client)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    filler: list[int] = []
+
+    def exhaust() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, limit[1]))
+        with contextlib.suppress(OSError):
+            while True:
+                filler.append(os.dup(0))
+
+    rig.call(exhaust)
     try:
-        sock.sendall(HELLO)
+        waiting.connect((FAR, server.port))
+        waiting.sendall(HELLO)
+        while not rig.call(lambda: any(a.resting for a in rig.proxy._acceptors)):
+            pass
     finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for other in spare:
-            other.close()
-    sock.close()
-    with rig.connect(FAR, server.port) as again:
-        again.sendall(HELLO)
-        assert read_some(again, len(HELLO)) == HELLO
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        for fd in filler:
+            os.close(fd)
+    with waiting:
+        waiting.settimeout(10)
+        assert read_some(waiting, len(HELLO)) == HELLO

@@ -46,10 +46,12 @@ def open_tunnel(rig: Rig, name: str, port: int) -> socket.socket:
 def test_curl_through_the_explicit_proxy(rig: Rig, certificates: Certificates) -> None:
     server = rig.listen(over_tls(certificates.server("good.example"), Web("secure")))
     plain = rig.listen(Web("plain"))
-    with open_tunnel(rig, "good.example", server.port) as raw:
-        with certificates.client().wrap_socket(raw, server_hostname="good.example") as tls:
-            tls.sendall(b"GET / HTTP/1.1\r\nHost: good.example\r\n\r\n")
-            assert tls.recv(1000).endswith(b"secure")
+    with (
+        open_tunnel(rig, "good.example", server.port) as raw,
+        certificates.client().wrap_socket(raw, server_hostname="good.example") as tls,
+    ):
+        tls.sendall(b"GET / HTTP/1.1\r\nHost: good.example\r\n\r\n")
+        assert tls.recv(1000).endswith(b"secure")
     done = rig.run("curl", "-sS", "-x", PROXY, f"http://good.example:{plain.port}/")
     assert done.stdout == "plain", done
     event = rig.events.wait(kind="tls", verdict="allowed")
