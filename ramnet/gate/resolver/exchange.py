@@ -1,6 +1,7 @@
 """One question to one upstream: a socket, a port and an id of its own (RFC 5452)."""
 
 import asyncio
+import errno
 import secrets
 import socket
 from typing import Final
@@ -12,6 +13,11 @@ from ramnet.wire.result import ABSENT, Malformed
 
 STRAY_LIMIT: Final = 64
 """Datagrams that answer something else: beyond this somebody is guessing, and we ask by TCP."""
+_PORTS: Final = range(1024, 32768)
+"""Below the kernel's ephemeral range: on a client's own port its NAT entry would lead us back to
+ourselves, and the rules refuse that."""
+_ATTEMPTS: Final = 8
+_TAKEN: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM})
 _RECEIVE: Final = 65535
 _FLAGS: Final = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 
@@ -25,16 +31,24 @@ def _new_query(name: bytes, qtype: int, *, edns: bool) -> bytes:
 
 
 def _connected(endpoint: Endpoint, query: bytes) -> socket.socket:
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _sent_from(_PORTS[secrets.randbelow(len(_PORTS))], endpoint, query)
+        except OSError as error:  # out of descriptors, no route, or the port is somebody's
+            if error.errno not in _TAKEN or attempt == _ATTEMPTS - 1:
+                raise UpstreamError(error.strerror or str(error)) from error
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _sent_from(port: int, endpoint: Endpoint, query: bytes) -> socket.socket:
+    made = socket.socket(_family(endpoint), socket.SOCK_DGRAM | _FLAGS)
     try:
-        made = socket.socket(_family(endpoint), socket.SOCK_DGRAM | _FLAGS)
-    except OSError as error:  # out of descriptors
-        raise UpstreamError(error.strerror or str(error)) from error
-    try:
+        made.bind(("", port))
         made.connect((endpoint.address, endpoint.port))
         made.send(query)
-    except OSError as error:
+    except OSError:
         made.close()
-        raise UpstreamError(error.strerror or str(error)) from error
+        raise
     return made
 
 
