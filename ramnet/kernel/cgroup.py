@@ -5,13 +5,13 @@ when the rule is loaded, so the directory is made before the rules and kept as l
 On hybrid hosts (WSL among them) cgroup2 is mounted at ``/sys/fs/cgroup/unified``.
 """
 
+import contextlib
 from pathlib import Path
 from typing import Final
 
 from ramnet.errors import KernelRefusedError
 
 _ROOT: Final = Path("/sys/fs/cgroup")
-GATE_CGROUP: Final = "ramnet.gate"
 
 
 def cgroup2_mount() -> Path | None:
@@ -22,21 +22,48 @@ def cgroup2_mount() -> Path | None:
     return None
 
 
-def make_gate_cgroup() -> Path | None:
-    """Make the gate's cgroup and return its directory; None where there is no cgroup2.
+class GateCgroup:
+    """The cgroup of the gate of one network namespace.
 
-    Raises:
-        KernelRefusedError: cgroup2 is there and the directory cannot be made.
+    Each namespace has its own, so that one gate is no exception in another's rules, and two
+    services on one machine do not take each other's away.
     """
-    mount = cgroup2_mount()
-    if mount is None:
-        return None
-    directory = mount / GATE_CGROUP
-    try:
-        directory.mkdir(exist_ok=True)
-    except OSError as error:
-        raise KernelRefusedError(f"cannot make cgroup {directory}: {error.strerror}") from None
-    return directory
+
+    def __init__(self, namespace_inode: int) -> None:
+        """``namespace_inode`` names it; nothing is made yet."""
+        mount = cgroup2_mount()
+        self._directory = mount and mount / f"ramnet.gate-{namespace_inode}"
+        self._made = False
+
+    def make(self) -> Path | None:
+        """Make it and return its directory; None where there is no cgroup2.
+
+        Raises:
+            KernelRefusedError: cgroup2 is there and the directory cannot be made.
+        """
+        directory = self._directory
+        if directory is not None:
+            try:
+                directory.mkdir()
+                self._made = True
+            except FileExistsError:
+                pass
+            except OSError as error:
+                raise KernelRefusedError(
+                    f"cannot make cgroup {directory}: {error.strerror}"
+                ) from None
+        return directory
+
+    def discard(self) -> None:
+        """Take it away again if ``make`` made it: nothing was applied that names it."""
+        if self._made:
+            self.remove()
+
+    def remove(self) -> None:
+        """Take it away; one that still holds processes stays."""
+        if self._directory is not None:
+            with contextlib.suppress(OSError):
+                self._directory.rmdir()
 
 
 def nft_path(directory: Path) -> str:
@@ -50,13 +77,3 @@ def join(directory: Path, pid: int) -> None:
         (directory / "cgroup.procs").write_text(str(pid), encoding="ascii")
     except OSError as error:
         raise KernelRefusedError(f"cannot join cgroup {directory}: {error.strerror}") from None
-
-
-def remove_gate_cgroup() -> None:
-    """Take the gate's cgroup away; one that still holds processes stays."""
-    mount = cgroup2_mount()
-    if mount is not None and (mount / GATE_CGROUP).is_dir():
-        try:
-            (mount / GATE_CGROUP).rmdir()
-        except OSError:
-            return

@@ -43,9 +43,15 @@ class Enforcer:
         self._explicit = config.proxy.explicit
         self._exemptions = tuple(map(_exemption, config.exempt))
         self.scope = scope
-        self.capabilities, self._gate = probe()
-        self.tier, self.reason = ruleset.choose_tier(self.capabilities)
         self.namespace = Namespace(scope.netns)
+        self._cgroup = cgroup.GateCgroup(self.namespace.inode)
+        try:
+            self.capabilities, self._gate = probe(self._cgroup)
+            self.tier, self.reason = ruleset.choose_tier(self.capabilities)
+        except BaseException:
+            self.namespace.close()
+            self._cgroup.discard()
+            raise
         self._nft = self.namespace.call(Nft)
         self._listening = self.namespace.call(ListeningPorts)
         self._changes = self.namespace.call(Changes)
@@ -144,7 +150,7 @@ class Enforcer:
             self.namespace.call(self._nft.apply, f"delete table inet {ruleset.TABLE}\n")
         self.namespace.call(routes.remove_sinkhole_routes)
         self.close()
-        cgroup.remove_gate_cgroup()
+        self._cgroup.remove()
 
     def close(self) -> None:
         """Let go of sockets and namespace; the rules stay and refuse."""
@@ -152,6 +158,8 @@ class Enforcer:
         self._listening.close()
         self._changes.close()
         self.namespace.close()
+        if self._installed is None:
+            self._cgroup.discard()
 
     def describe(self) -> dict[str, Any]:
         """What ``ramnet status`` says of it."""

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
 from ramnet.errors import KernelRefusedError
-from ramnet.kernel import cgroup, libc
+from ramnet.kernel import libc
+from ramnet.kernel.cgroup import GateCgroup, nft_path
 from ramnet.kernel.nft import Nft
 from ramnet.ruleset import Capabilities, GateIdentity
 
@@ -42,13 +44,15 @@ _SEND_FROM_CGROUP: Final = (
 )
 
 
-def probe() -> tuple[Capabilities, GateIdentity]:
+def probe(gate: GateCgroup) -> tuple[Capabilities, GateIdentity]:
     """Find out what the kernel can do and how the gate's own sockets can be told apart.
+
+    Makes the gate's cgroup, since only a packet out of it shows that it can be matched.
 
     Raises:
         KernelRefusedError: no network namespace may be made, or nf_tables is not there.
     """
-    return _in_scratch_namespace(_probe_here)
+    return _in_scratch_namespace(partial(_probe_here, gate))
 
 
 def _in_scratch_namespace(function: Callable[[], _R]) -> _R:
@@ -71,12 +75,12 @@ def _in_scratch_namespace(function: Callable[[], _R]) -> _R:
     return results[0]
 
 
-def _probe_here() -> tuple[Capabilities, GateIdentity]:
+def _probe_here(cgroup: GateCgroup) -> tuple[Capabilities, GateIdentity]:
     nft = Nft()
     if not _loads(nft, _FILTER, "accept"):
         raise KernelRefusedError("this kernel has no nf_tables, or ramnet may not use it")
     found = {name: _loads(nft, chain, rule) for name, (chain, rule) in _RULES.items()}
-    gate = _gate_identity(nft)
+    gate = _gate_identity(nft, cgroup.make())
     return Capabilities(**found, socket_cgroupv2=gate.cgroup is not None), gate
 
 
@@ -97,12 +101,11 @@ def _table(chain: str, rule: str, sets: str = "") -> str:
     return f"table inet {_TABLE} {{\n{sets}\nchain probe {{\n{chain}\n{rule}\n}}\n}}\n"
 
 
-def _gate_identity(nft: Nft) -> GateIdentity:
+def _gate_identity(nft: Nft, directory: Path | None) -> GateIdentity:
     """The cgroup counts only where a packet of a process in it is seen to match."""
-    directory = cgroup.make_gate_cgroup()
     if directory is None:
         return GateIdentity()
-    path = cgroup.nft_path(directory)
+    path = nft_path(directory)
     for level in _CGROUP_LEVELS:
         if _matches(nft, directory, f'socket cgroupv2 level {level} "{path}"'):
             return GateIdentity(cgroup=path, cgroup_level=level)
