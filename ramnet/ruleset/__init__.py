@@ -15,6 +15,8 @@ Tier ``redirect``, one table ``inet ramnet`` in each scope's network namespace::
         the gate to its own listeners                       reset or ICMP
         the gate's own sockets, exemptions                  marked as ours, accept
         connections cut when the rules arrived              reset
+        what would leave as the answer to a connection that
+        this machine opened to itself                       reset or ICMP
         replies to inbound connections                      accept
         made by the kernel in connections marked as ours    accept
         what was redirected (ct status dnat AND the gate's
@@ -33,7 +35,7 @@ Tier ``redirect``, one table ``inet ramnet`` in each scope's network namespace::
 ``trace`` walks a packet through that text in memory; ``grammar`` reads the text, and the kernel's
 listing of it as well.
 
-Four things are worth knowing before changing a line.
+Five things are worth knowing before changing a line.
 
 *Near* connections. A registry on localhost may be denied and a proxy in a container must be no
 way round, so TCP to loopback, own addresses and container networks goes to the gate as well; the
@@ -57,6 +59,10 @@ connections stay.
 *Closed sockets* go on sending: data that was not sent yet, the last acknowledgement, a reset.
 Such packets have no owner, so what the gate and exempted programs open is marked, and kernel-made
 packets of those connections pass. A packet of a living socket of somebody else does not.
+
+*Answers* are no proof of an inbound connection: with IPV6_FREEBIND anybody may bind an address of
+the far end's and open a connection to ourselves from it. So what is opened here is marked, and its
+answers may not leave.
 
 *Kernel-made packets* have no socket with a file behind it, so ``meta skuid`` cannot match them;
 that is how VXLAN of Swarm is told from a process that sends to UDP 4789.

@@ -18,6 +18,9 @@ CUT_MARK: Final = 0x52414D43
 OWN_MARK: Final = 0x52414D47
 """ct mark of connections that the gate or an exempted program opened ("RAMG")."""
 
+LOCAL_MARK: Final = 0x52414D4C
+"""ct mark of connections that this machine opened to itself ("RAML"): their answers stay here."""
+
 _USER_SOCKET: Final = "meta skuid 0-4294967294"
 """Matches any packet of a socket that some process holds, and none that the kernel made."""
 _KERNEL_SERVED_UDP: Final = (68, 546, 4789)
@@ -125,14 +128,20 @@ def _output(situation: Situation) -> Iterator[str]:
     old = 'oifname != "lo" ct direction reply'
     yield f"{old} tcp sport @old_tcp tcp sport != @listening goto refuse"
     yield f"{old} udp sport @old_udp goto refuse"
+    # IPV6_FREEBIND asks for no privilege: who opened a connection to ourselves from an address of
+    # the far end's would get out as its answer.
+    yield f"{old} ct mark {LOCAL_MARK:#x} goto refuse"
     yield "ct direction reply accept"
     # Closed sockets of ours go on sending (what was not sent yet, the last acknowledgement) and
     # have no owner any more; another's socket on the same addresses and ports has one.
     yield f"ct mark {OWN_MARK:#x} {_USER_SOCKET} goto refuse"
     yield f"ct mark {OWN_MARK:#x} accept"
+    local = f"ct direction original ct mark 0x0 ct mark set {LOCAL_MARK:#x}"
+    yield f"ct status dnat {local}"
     yield "ct status dnat goto redirected"
     yield f"ip daddr {SINKHOLE4} goto refuse"
     yield f"ip6 daddr {SINKHOLE6} goto refuse"
+    yield f'oifname "lo" {local}'
     yield 'oifname "lo" accept'
     inbound = sorted(p for p in situation.listening if not low <= p <= high)
     if inbound:

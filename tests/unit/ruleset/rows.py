@@ -13,7 +13,7 @@ from ramnet.ruleset import (
     Ports,
     Situation,
 )
-from ramnet.ruleset.redirect import CUT_MARK, OWN_MARK
+from ramnet.ruleset.redirect import CUT_MARK, LOCAL_MARK, OWN_MARK
 from ramnet.ruleset.trace import Connection, Fate, Packet
 
 RESOLVER, PROXY = 927, 928
@@ -50,8 +50,9 @@ BARE = Situation(
 ACCEPTED = Fate("accepted")
 RESET = Fate("reset")
 DROPPED = Fate("dropped")
-TO_RESOLVER = Fate("redirected", RESOLVER)
-TO_PROXY = Fate("redirected", PROXY)
+HERE = Fate("accepted", mark=LOCAL_MARK)
+TO_RESOLVER = Fate("redirected", RESOLVER, mark=LOCAL_MARK)
+TO_PROXY = Fate("redirected", PROXY, mark=LOCAL_MARK)
 UNREACHABLE = Fate("icmp", icmp="port-unreachable")
 PROHIBITED = Fate("icmp", icmp="admin-prohibited")
 
@@ -60,6 +61,7 @@ OLD = Connection("new")
 ESTABLISHED = Connection("established")
 REDIRECTED = Connection("established", dnat=True)
 CUT = Connection("established", "reply", mark=CUT_MARK)
+FREEBOUND = Connection("established", "reply", mark=LOCAL_MARK)
 OWN = Connection("established", mark=OWN_MARK)
 ACK = frozenset({"ack"})
 
@@ -110,18 +112,20 @@ _TO_THE_GATE = [
     *_both("HTTPS goes to the proxy", TO_PROXY, dport=443),
     *_both("any TCP port goes to the proxy", TO_PROXY, dport=9418),
     *_both("TCP of a kernel-made socket as well", TO_PROXY, dport=2049, uid=None),
-    *_both("what was redirected goes on", ACCEPTED, "loopback", dport=PROXY, oif="eth0",
+    *_both("what was redirected goes on", HERE, "loopback", dport=PROXY, oif="eth0",
            connection=REDIRECTED, flags=ACK),
-    *_both("what was redirected to the resolver goes on", ACCEPTED, "loopback", dport=RESOLVER,
+    *_both("what was redirected to the resolver goes on", HERE, "loopback", dport=RESOLVER,
            oif="eth0", connection=REDIRECTED, flags=ACK),
-    *_both("DNS that was redirected goes on", ACCEPTED, "loopback", protocol="udp",
+    *_both("DNS that was redirected goes on", HERE, "loopback", protocol="udp",
            dport=RESOLVER, oif="eth0", connection=REDIRECTED),
     *_both("a refused name is answered by the gate", TO_PROXY, "sinkhole", dport=443),
     *_both("even on the port of DNS over TLS", TO_PROXY, "sinkhole", dport=853),
     *_both("SYN with ECN goes to the proxy", TO_PROXY, dport=443,
            flags=frozenset({"syn", "ecn", "cwr"})),
-    *_both("a client bound to the uplink reaches nobody", DROPPED, dport=443, bound=True),
-    *_both("nor by UDP 53", DROPPED, protocol="udp", dport=53, bound=True),
+    *_both("a client bound to the uplink reaches nobody", replace(DROPPED, mark=LOCAL_MARK),
+           dport=443, bound=True),
+    *_both("nor by UDP 53", replace(DROPPED, mark=LOCAL_MARK), protocol="udp",
+           dport=53, bound=True),
 ]  # fmt: skip
 
 _REFUSED = [
@@ -156,11 +160,11 @@ _REFUSED = [
 _BYSTANDERS = [
     *_both("a local service is reached through the gate", TO_PROXY, "loopback", dport=5000),
     *_both("at an own address as well", TO_PROXY, "own", dport=22),
-    *_both("a port where nobody listens is left alone", ACCEPTED, "loopback", dport=6543),
-    *_both("so is one of DNS over TLS", ACCEPTED, "own", dport=853),
-    *_both("UDP on loopback passes", ACCEPTED, "loopback", protocol="udp", dport=443),
-    *_both("ping to an own address passes", ACCEPTED, "own", protocol=1),
-    *_both("a connection on loopback older than the rules goes on", ACCEPTED, "loopback",
+    *_both("a port where nobody listens is left alone", HERE, "loopback", dport=6543),
+    *_both("so is one of DNS over TLS", HERE, "own", dport=853),
+    *_both("UDP on loopback passes", HERE, "loopback", protocol="udp", dport=443),
+    *_both("ping to an own address passes", HERE, "own", protocol=1),
+    *_both("a connection on loopback older than the rules goes on", HERE, "loopback",
            dport=5000, sport=40000, connection=OLD, flags=ACK),
     *_both("TCP to a container goes to the gate", TO_PROXY, "container", dport=80),
     *_both("UDP to a container passes", ACCEPTED, "container", protocol="udp", dport=7000),
@@ -198,19 +202,22 @@ _BYSTANDERS = [
 _PUBLISHED = [
     *(Row(f"the first SYN to a port published by NAT teaches the set, {family}",
           Packet(own, dport=8080, oif="lo", ifindex=1, dnat=inner, rerouted=BRIDGE),
-          replace(DROPPED, learned=frozenset({"published"})))
+          replace(DROPPED, mark=LOCAL_MARK, learned=frozenset({"published"})))
       for family, own, inner in (("IPv4", OWN4, INNER4), ("IPv6", OWN6, INNER6))),
     *(Row(f"UDP to a port published by NAT passes, {family}",
-          Packet(own, "udp", 8080, oif="lo", ifindex=1, dnat=inner, rerouted=BRIDGE), ACCEPTED)
+          Packet(own, "udp", 8080, oif="lo", ifindex=1, dnat=inner, rerouted=BRIDGE), HERE)
       for family, own, inner in (("IPv4", OWN4, INNER4), ("IPv6", OWN6, INNER6))),
     *(Row(f"NAT of others leads nowhere else, {family}",
-          Packet(own, dport=8080, oif="lo", ifindex=1, dnat=far), RESET)
+          Packet(own, dport=8080, oif="lo", ifindex=1, dnat=far),
+          replace(RESET, mark=LOCAL_MARK))
       for family, own, far in (("IPv4", OWN4, FAR4), ("IPv6", OWN6, FAR6))),
     *(Row(f"a container's address that NAT gave leaves by no uplink, {family}",
-          Packet(own, "udp", 8080, bound=True, dnat=inner), DROPPED)
+          Packet(own, "udp", 8080, bound=True, dnat=inner),
+          replace(DROPPED, mark=LOCAL_MARK))
       for family, own, inner in (("IPv4", OWN4, INNER4), ("IPv6", OWN6, INNER6))),
     Row("the gate's port elsewhere is not the gate",
-        Packet(FAR4, dport=PROXY, connection=REDIRECTED, flags=ACK), RESET),
+        Packet(FAR4, dport=PROXY, connection=REDIRECTED, flags=ACK),
+        replace(RESET, mark=LOCAL_MARK)),
 ]  # fmt: skip
 
 _NO_LOOPS = [
@@ -259,6 +266,11 @@ _OLD = [
     *_both("unless somebody listens there by now", ACCEPTED, sport=50000, connection=REPLY),
     *_both("an old exchange that counts as inbound is refused", UNREACHABLE, protocol="udp",
            sport=5001, connection=REPLY),
+    *_both("the answer to what this machine opened to itself stays here",
+           replace(RESET, mark=LOCAL_MARK), sport=22, connection=FREEBOUND),
+    *_both("over UDP too", replace(UNREACHABLE, mark=LOCAL_MARK), protocol="udp", sport=7,
+           connection=FREEBOUND),
+    *_both("and there it arrives", HERE, "own", sport=22, connection=FREEBOUND),
     *_both("on loopback it goes on", ACCEPTED, "loopback", sport=45001, flags=ACK,
            connection=REPLY),
     *_both("over UDP as well", ACCEPTED, "loopback", protocol="udp", sport=5001,
@@ -295,7 +307,8 @@ _BARE = [
     Row("without cgroup2 the gate is its uid",
         Packet(FAR4, dport=443, uid=GATE_UID), _MARKED, BARE),
     Row("without dynamic sets a port published by NAT stays shut",
-        Packet(OWN4, dport=8080, oif="lo", ifindex=1, dnat=INNER4), RESET, BARE),
+        Packet(OWN4, dport=8080, oif="lo", ifindex=1, dnat=INNER4),
+        replace(RESET, mark=LOCAL_MARK), BARE),
 ]  # fmt: skip
 
 ROWS = [
