@@ -83,7 +83,7 @@ def use_preset(text: str) -> PresetUse:
         raise UnknownPresetError(f"write it as {preset.usage}, such as {preset.example!r}")
     for key, value in zip(preset.parameters, values, strict=True):
         wanted = preset.parameter[key]
-        if not re.fullmatch(wanted.pattern, value, re.ASCII):
+        if not re.fullmatch(wanted.pattern, value):
             raise UnknownPresetError(
                 f"{value[:80]!r} is no {key} of preset {name}, such as {wanted.example!r}"
             )
@@ -104,7 +104,7 @@ def preset_of(registry: str) -> PresetUse | None:
 @lru_cache(maxsize=1)
 def _registry_patterns() -> list[tuple[Preset, re.Pattern[str]]]:
     return [
-        (preset, re.compile(_regex(template, preset), re.ASCII))
+        (preset, re.compile(_regex(template, preset)))
         for preset in list_presets()
         for template in preset.registries
     ]

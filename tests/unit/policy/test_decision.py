@@ -92,6 +92,13 @@ def test_a_text_that_is_no_normalised_name_is_never_allowed(name: str) -> None:
     assert not hosts("a.example", "**.example", "*-a.example").decide(name).allowed
 
 
+def test_a_wildcard_stands_for_no_empty_label() -> None:
+    policy_ = hosts("*.*.example")
+    assert policy_.decide("a.b.example").allowed
+    for name in ("..example", ".b.example", "a..example"):
+        assert not policy_.decide(name).allowed
+
+
 def test_before_a_policy_is_known_nothing_is_allowed() -> None:
     empty = Policy.empty("no policy\nhas been read yet")
     assert empty.decide("docker.io") == Verdict(Outcome.UNLISTED)

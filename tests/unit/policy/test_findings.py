@@ -50,6 +50,7 @@ def test_an_entry_that_adds_nothing_is_named(first: str, second: str, code: str)
         ("host='*.corp.example'", "domain='a.corp.example'"),
         ("host='*.corp.example'", "host='**.corp.example'"),
         ("host='**.corp.example'", "domain='corp.example'"),
+        ("host='*._.corp.example'", "host='**.corp.example'"),
         ("host='a.corp.example'", "host='*.corp.example'"),
         ("host='a.corp.example:80'\nallowed=false", "host='a.corp.example'"),
     ],

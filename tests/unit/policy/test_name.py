@@ -102,6 +102,17 @@ def test_a_million_characters_are_refused_at_once() -> None:
         assert len(str(refused.value)) < 500
 
 
+def test_a_long_text_never_reaches_the_unicode_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Releases of idna before 3.7 take quadratic time for one (CVE-2024-3651)."""
+
+    def reached(*_: object, **__: object) -> str:
+        pytest.fail("the whole text was mapped")
+
+    monkeypatch.setattr("idna.uts46_remap", reached)
+    with pytest.raises(InvalidNameError, match="longer than 253"):
+        normalise("ü" * 1025)
+
+
 @given(st.text(max_size=300))
 def test_a_name_is_a_fixed_point_and_plain_ascii(text: str) -> None:
     try:
