@@ -113,7 +113,7 @@ class Race:
         if self._timer is not None:
             self._timer.cancel()
         for sock in self._running:
-            self._loop.remove_writer(sock)
+            self._loop.remove_writer(sock.fileno())
             sock.close()
         self._running.clear()
 
@@ -146,7 +146,7 @@ class Race:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             sock.connect((address, self._port))
         except BlockingIOError:
-            self._loop.add_writer(sock, self._ready, sock)
+            self._loop.add_writer(sock.fileno(), self._ready, sock)
         except OSError as error:
             self._lost(sock, error)
             return False
@@ -155,7 +155,7 @@ class Race:
         return True
 
     def _ready(self, sock: socket.socket) -> None:
-        self._loop.remove_writer(sock)
+        self._loop.remove_writer(sock.fileno())
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if not error:
             self._win(sock)

@@ -218,9 +218,10 @@ class Relay:
         self.up.drop()
         self.down.drop()
         for sock in (self.client, self.upstream):
+            fd = sock.fileno()  # asyncio is slow to say of a socket object that it is not there
             if self.started:
-                self._engine.forget(sock.fileno())
+                self._engine.forget(fd)
             # Someone may be waiting on it.
-            self._engine.loop.remove_reader(sock)
-            self._engine.loop.remove_writer(sock)
+            self._engine.loop.remove_reader(fd)
+            self._engine.loop.remove_writer(fd)
         return self.client, self.upstream

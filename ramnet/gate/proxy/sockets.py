@@ -17,12 +17,14 @@ async def wait_readable(sock: socket.socket, deadline: float) -> bool:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[bool] = loop.create_future()
     timer = loop.call_at(deadline, _settle, future, False)
-    loop.add_reader(sock, _settle, future, True)
+    fd = sock.fileno()
+    loop.add_reader(fd, _settle, future, True)
     try:
         return await future
     finally:
         timer.cancel()
-        loop.remove_reader(sock)
+        if sock.fileno() == fd:  # else it was closed meanwhile, and the number is another's
+            loop.remove_reader(fd)
 
 
 def _settle(future: asyncio.Future[bool], result: bool) -> None:
