@@ -3,6 +3,9 @@
 libnftables resolves a cgroup's path below ``/sys/fs/cgroup`` and stores the directory's inode
 when the rule is loaded, so the directory is made before the rules and kept as long as they are.
 On hybrid hosts (WSL among them) cgroup2 is mounted at ``/sys/fs/cgroup/unified``.
+
+A rule that names a cgroup matches all below it, and ``docker run --cgroup-parent`` makes a cgroup
+below whichever it is told. So the gate's own may have none below it (``cgroup.max.descendants``).
 """
 
 import contextlib
@@ -39,19 +42,21 @@ class GateCgroup:
         """Make it and return its directory; None where there is no cgroup2.
 
         Raises:
-            KernelRefusedError: cgroup2 is there and the directory cannot be made.
+            KernelRefusedError: cgroup2 is there and the directory cannot be made, or processes
+                that are not the gate are in a cgroup below it.
         """
         directory = self._directory
         if directory is not None:
             try:
-                directory.mkdir()
-                self._made = True
-            except FileExistsError:
-                pass
+                with contextlib.suppress(FileExistsError):
+                    directory.mkdir()
+                    self._made = True
+                (directory / "cgroup.max.descendants").write_text("0", encoding="ascii")
             except OSError as error:
                 raise KernelRefusedError(
                     f"cannot make cgroup {directory}: {error.strerror}"
                 ) from None
+            _remove_below(directory)
         return directory
 
     def discard(self) -> None:
@@ -64,6 +69,20 @@ class GateCgroup:
         if self._directory is not None:
             with contextlib.suppress(OSError):
                 self._directory.rmdir()
+
+
+def _remove_below(directory: Path) -> None:
+    """Take away what somebody made below it before it was ours."""
+    below = [path for path in directory.rglob("*/") if path.is_dir()]
+    for child in sorted(below, key=lambda path: len(path.parts), reverse=True):
+        try:
+            child.rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            raise KernelRefusedError(
+                f"{child} holds processes that the rules would take for the gate; end them"
+            ) from None
 
 
 def nft_path(directory: Path) -> str:

@@ -1,8 +1,14 @@
 """The gate's cgroup comes and goes with the rules that name it."""
 
+import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
-from ramnet.kernel.cgroup import cgroup2_mount
+import pytest
+
+from ramnet.errors import KernelRefusedError
+from ramnet.kernel.cgroup import GateCgroup, cgroup2_mount, join
 from tests.kernel.conftest import new_enforcer
 from tests.lab.host import Host
 
@@ -35,3 +41,34 @@ def test_it_stays_with_the_rules_and_goes_with_them(
     assert again.gate_cgroup.name == made
     again.remove()
     assert gate_cgroups() == before
+
+
+@pytest.fixture
+def foreign() -> Iterator[Path]:
+    """A cgroup of the gate's name with one below it, as ``--cgroup-parent`` makes it too early."""
+    mount = cgroup2_mount()
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("needs cgroup2 and root")
+    child = mount / "ramnet.gate-7" / "impostor"
+    child.mkdir(parents=True)
+    yield child
+    for path in (child, child.parent):
+        if path.exists():
+            path.rmdir()
+
+
+def test_nobody_can_be_below_it(foreign: Path) -> None:
+    cgroup = GateCgroup(7)
+    assert cgroup.make() == foreign.parent
+    assert not foreign.exists()
+    with pytest.raises(OSError, match="temporarily unavailable"):
+        foreign.mkdir()
+    cgroup.remove()
+    assert not foreign.parent.exists()
+
+
+def test_who_is_below_it_already_is_no_gate(foreign: Path) -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as impostor:
+        join(foreign, impostor.pid)
+        with pytest.raises(KernelRefusedError, match="take for the gate"):
+            GateCgroup(7).make()
