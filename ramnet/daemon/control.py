@@ -27,6 +27,7 @@ MAX_HEAD: Final = 8192
 TIME_LIMIT: Final = 5.0
 """Seconds until a client must have asked."""
 MAX_CLIENTS: Final = 32
+"""At once, root and everybody else counted apart: nobody keeps root out."""
 _UCRED: Final = struct.Struct("iII")  # pid, uid, gid
 
 
@@ -50,7 +51,7 @@ class Control:
     def __init__(self, path: Path, routes: dict[tuple[str, str], Route]) -> None:
         """``routes`` by method and path."""
         self._path, self._routes = path, routes
-        self._clients: set[asyncio.Task[None]] = set()
+        self._clients: dict[asyncio.Task[None], bool] = {}  # and whether it serves root
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -70,14 +71,14 @@ class Control:
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._clients.add(task)
+        root = self._clients[task] = _peer_uid(writer) == 0
         try:
-            if len(self._clients) <= MAX_CLIENTS:
+            if sum(other is root for other in self._clients.values()) <= MAX_CLIENTS:
                 await self._serve(reader, writer)
         except (OSError, TimeoutError):
             return
         finally:
-            self._clients.discard(task)
+            del self._clients[task]
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()

@@ -57,7 +57,9 @@ class Lock:
         """Raises RamnetError naming who holds it, KernelRefusedError without privilege."""
         path = run_dir / "lock"
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            # Whoever may read it may lock it (flock(2)), and then no service could start.
+            os.fchmod(self._fd, 0o600)
         except OSError as error:
             raise KernelRefusedError(f"cannot open {path}: {error.strerror}") from error
         try:

@@ -1,6 +1,7 @@
 """Facts about the dockerd of this machine: which proxies its own configuration names."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,8 @@ from typing import Final
 
 DAEMON_JSON: Final = Path("/etc/docker/daemon.json")
 _MAX_BYTES: Final = 1 << 20
-_VARIABLES: Final = ("HTTP_PROXY", "HTTPS_PROXY")
-"""Docker reads them in capitals and in small letters (net/http ProxyFromEnvironment)."""
+_VARIABLES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+"""As net/http ProxyFromEnvironment reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,10 @@ class DockerProxy:
 def gather_proxies(
     daemon_json: Path = DAEMON_JSON, proc: Path = Path("/proc")
 ) -> list[DockerProxy]:
-    """From daemon.json and the environment of every dockerd in view.
+    """From daemon.json and the environment of every dockerd of root's in view.
+
+    Anybody can call a process dockerd and fill its environment, so others' are not believed, and
+    of each only what getenv(3) would find.
 
     Where a file cannot be read or makes no sense, dockerd has that trouble, not we.
     """
@@ -45,12 +49,21 @@ def _configured(path: Path) -> Iterator[DockerProxy]:
 
 def _in_environments(proc: Path) -> Iterator[DockerProxy]:
     for directory in proc.glob("[0-9]*"):
-        if _read(directory / "comm").strip() != b"dockerd":
+        if _read(directory / "comm").strip() != b"dockerd" or not _of_root(directory):
             continue
+        found: dict[str, str] = {}
         for setting in _read(directory / "environ").decode(errors="replace").split("\0"):
             name, _, url = setting.partition("=")
-            if name.upper() in _VARIABLES and url:
-                yield DockerProxy(f"environment of dockerd ({directory.name}): {name}", url)
+            if name in _VARIABLES and url:
+                found.setdefault(name, url)
+        for name, url in found.items():
+            yield DockerProxy(f"environment of dockerd ({directory.name}): {name}", url)
+
+
+def _of_root(directory: Path) -> bool:
+    """By its real uid; who owns the directory says less (prctl(2), PR_SET_DUMPABLE)."""
+    status = _read(directory / "status").decode(errors="replace")
+    return re.search(r"^Uid:\s+0\s", status, re.MULTILINE) is not None
 
 
 def _read(path: Path) -> bytes:

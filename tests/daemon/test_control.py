@@ -180,6 +180,27 @@ def test_too_many_clients_are_turned_away_and_the_rest_is_served(
     assert serve(path, client) == b""
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+def test_others_who_hold_every_place_do_not_keep_root_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "MAX_CLIENTS", 2)
+    monkeypatch.setattr(control, "TIME_LIMIT", 60)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder, "control.sock")
+
+        def client() -> Any:
+            hold = "import socket,sys\nheld=[socket.socket(1) for _ in range(9)]\n"
+            hold += f"for s in held: s.connect({str(path)!r})\nprint(flush=True)\nsys.stdin.read()"
+            with subprocess.Popen(
+                ["python3", "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=NOBODY
+            ) as holder:
+                assert holder.stdout is not None
+                holder.stdout.readline()
+                return ask(path, "GET", "/v1/status")
+
+        assert serve(path, client) == {"state": "enforcing"}
+
+
 def test_a_stale_socket_is_replaced(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))

@@ -56,10 +56,23 @@ def test_they_are_found_in_daemon_json_and_in_the_environment(tmp_path: Path) ->
     for pid, comm in (("7", "dockerd"), ("8", "bash")):
         (tmp_path / pid).mkdir()
         (tmp_path / pid / "comm").write_text(f"{comm}\n")
+        (tmp_path / pid / "status").write_text("Uid:\t0\t0\t0\t0\n")
         (tmp_path / pid / "environ").write_bytes(b"PATH=/bin\0https_proxy=http://b:2\0NO_PROXY=c\0")
     assert gather_proxies(json, tmp_path) == [
         DockerProxy(f"{json}: proxies.http-proxy", "http://a:1"),
         DockerProxy("environment of dockerd (7): https_proxy", "http://b:2"),
+    ]
+
+
+def test_a_process_that_calls_itself_dockerd_is_not_believed(tmp_path: Path) -> None:
+    for pid, uid in (("7", 0), ("8", 65534)):
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "comm").write_text("dockerd\n")
+        many = b"\0".join(b"HTTP_PROXY=http://p%s-%d:1" % (pid.encode(), n) for n in range(9))
+        (tmp_path / pid / "environ").write_bytes(many)
+        (tmp_path / pid / "status").write_text(f"Name:\tdockerd\nUid:\t{uid}\t0\t0\t0\n")
+    assert gather_proxies(tmp_path / "none", tmp_path) == [
+        DockerProxy("environment of dockerd (7): HTTP_PROXY", "http://p7-0:1")
     ]
 
 
