@@ -206,11 +206,16 @@ class Rig:
 
         return asyncio.run_coroutine_threadsafe(work(), self.loop).result(20)
 
-    def close(self) -> None:
-        """Stop all; nothing may be left open."""
-        self.loop.call_soon_threadsafe(self._stop.set)
+    def stop(self) -> None:
+        """Stop the proxy."""
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(20)
         assert not self._thread.is_alive()
+
+    def close(self) -> None:
+        """Stop all; nothing may be left open."""
+        self.stop()
         for server in self.servers:
             server.close()
         self._public.cleanup()
@@ -242,6 +247,11 @@ class Rig:
             "setpriv", f"--reuid={CLIENT_UID}", "--clear-groups", *command,
         ]  # fmt: skip
         return subprocess.run(entered, capture_output=True, text=True, timeout=30, **options)
+
+    def nft(self, *commands: str) -> None:
+        """Change the rules of the namespace."""
+        text = "\n".join(commands)
+        self.call(lambda: subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True))
 
     def set_policy(self, text: str) -> None:
         """Put another policy in force."""

@@ -47,6 +47,21 @@ def test_a_large_refused_upload_still_reads_why(rig: Rig) -> None:
         sock.sendall(b"POST / HTTP/1.1\r\nHost: bad.example\r\nContent-Length: 200000\r\n\r\n")
         sock.sendall(bytes(200000))
         assert read_all(sock).startswith(b"HTTP/1.1 403 acme has disallowed")
+        rig.call(lambda: None)
+        # A close with the upload unread would be a reset, and could take the answer.
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+
+
+def test_what_follows_a_chunked_body_is_decided(rig: Rig) -> None:
+    web = Web("far")
+    server = rig.listen(web)
+    head = b"POST /u HTTP/1.1\r\nHost: good.example\r\nTransfer-Encoding: chunked\r\n\r\n"
+    body = b"3\r\nabc\r\n0\r\n\r\n"
+    with rig.connect(FAR, server.port) as sock:
+        sock.sendall(head + body + GET.replace(b"good", b"bad"))
+        assert read_all(sock) == OK
+    assert (len(web.heads), web.bodies) == (1, [body])
+    rig.events.wait(verdict="refused", name="bad.example")
 
 
 def test_a_pipelined_second_host_is_not_forwarded(rig: Rig) -> None:

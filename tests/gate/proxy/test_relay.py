@@ -106,6 +106,51 @@ def test_a_slow_reader_holds_the_sender_back(rig: Rig) -> None:
     assert sent.wait(5)
 
 
+def test_bytes_of_a_connection_that_broke_off_never_reach_another(rig: Rig) -> None:
+    def send(sock: socket.socket) -> None:
+        sock.sendall(b"secret" * (16 << 20))
+
+    sender = rig.listen(_after_hello(send))
+    server = rig.listen(echo)
+    for _ in range(3):
+        with rig.connect(FAR, sender.port) as sock:
+            sock.sendall(HELLO)
+            while not rig.call(rig.proxy.status)["pipes"]:
+                pass
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        while rig.call(rig.proxy.status)["open"]:
+            pass
+        with rig.connect(FAR, server.port) as sock:
+            sock.sendall(HELLO)
+            assert read_some(sock, len(HELLO)) == HELLO
+
+
+def test_a_socket_is_kept_until_its_last_byte_is_acknowledged(rig: Rig) -> None:
+    """Afterwards the kernel's packets carry no uid, and our own rules would refuse them."""
+    ended: queue.Queue[None] = queue.Queue()
+
+    def end_first(sock: socket.socket) -> None:
+        sock.sendall(b"bye")
+        sock.shutdown(socket.SHUT_WR)
+        ended.get(timeout=10)
+
+    server = rig.listen(_after_hello(end_first))
+    with rig.connect(FAR, server.port) as sock:
+        sock.sendall(HELLO)
+        assert read_all(sock) == b"bye"
+        rig.nft(
+            "add chain inet test lost { type filter hook output priority 0; }",
+            f"add rule inet test lost tcp sport {server.port} drop",
+        )
+    rig.events.wait(verdict="allowed", name="good.example")
+    (close,) = rig.proxy._services.engine.lingering
+    upstream = close.__self__.upstream  # type: ignore[attr-defined]
+    assert rig.call(upstream.fileno) > 0
+    rig.stop()
+    assert upstream.fileno() == -1
+    ended.put(None)
+
+
 def test_a_reset_passes_to_the_other_side(rig: Rig) -> None:
     ends: queue.Queue[bool] = queue.Queue()
 

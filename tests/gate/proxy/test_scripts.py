@@ -26,9 +26,11 @@ from ramnet.gate.proxy.decision import (
     Role,
     decide_opening,
 )
+from ramnet.gate.proxy.destination import Destination, Nearness
 from ramnet.gate.proxy.dial import order
 from ramnet.gate.proxy.opening import GONE, OPAQUE, Broken, read_opening
 from ramnet.gate.proxy.ruling import rule
+from ramnet.gate.spec import Surroundings
 from ramnet.policy import Policy, Verdict, compile_policy, read_document
 from ramnet.wire.http import Chunked, Length, NoBody
 from ramnet.wire.result import NeedMore
@@ -142,6 +144,27 @@ def test_addresses_in_order_of_the_clients_choice() -> None:
     assert order([four, six], "2001:db8::9") == [six, four]
     assert order([four, six], "198.51.100.1") == [four, six]
     assert order([four, six], None) == [four, six]
+
+
+def test_what_is_near() -> None:
+    nearness = Nearness(("240.0.0.1", None))
+    nearness.update(
+        Surroundings(
+            addresses=["192.0.2.1", "2001:db8::1", "240.0.0.1"],
+            networks=["172.17.0.0/16", "fd00::/64"],
+            resolv_conf="",
+            gate_ports=[928],
+        )
+    )
+    near = ["127.0.0.1", "127.9.9.9", "::1", "0.0.0.0", "::", "::ffff:127.0.0.1", "192.0.2.1"]
+    near += ["2001:db8:0::1", "172.17.255.1", "fd00::7", "::ffff:172.17.0.9"]
+    assert [address for address in near if not nearness.contains(address)] == []
+    far = ["192.0.2.2", "172.18.0.1", "fd00:0:0:1::7", "240.0.0.1", "::ffff:192.0.2.2"]
+    assert [address for address in far if nearness.contains(address)] == []
+    for address in ("127.0.0.1", "::1", "192.0.2.1", "0.0.0.0"):
+        assert nearness.is_gate(Destination(address, 928))
+        assert not nearness.is_gate(Destination(address, 929))
+    assert not nearness.is_gate(Destination("192.0.2.2", 928))
 
 
 def test_requests_for_one_host_are_forwarded_as_they_are() -> None:

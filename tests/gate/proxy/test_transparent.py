@@ -237,6 +237,7 @@ def test_connections_to_the_gate_itself_are_reset(rig: Rig) -> None:
     for uid in (0, 65534):
         with pytest.raises(ConnectionResetError), rig.connect("127.0.0.1", 928, uid) as sock:
             sock.recv(1)
+        assert rig.events.all.pop().reason == "a connection to the gate itself"
 
 
 def test_http2_without_tls_is_reset(rig: Rig) -> None:
