@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from ramnet.config import Denial
-from ramnet.gate.denial.answer import http_answer
+from ramnet.gate.denial.answer import http_answer, refusal
 from ramnet.gate.denial.authority import Issuer, create_authority
 from ramnet.gate.denial.handshake import TlsDenial
 from ramnet.gate.proxy import limits
+from ramnet.wire.http import RequestHead, read_request_head
 from tests.gate.proxy.rig import SINKHOLE, Rig, hello, read_all, rig_in
 
 
@@ -153,3 +154,23 @@ def test_it_is_not_needed_to_read_the_key_twice(tmp_path: Path) -> None:
     assert denial._context("a.example") is not None
     (tmp_path / "key").unlink()
     assert denial._context("b.example") is not None
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "has_body"),
+    [
+        (b"GET /v2/x/blobs/sha256:1 HTTP/1.1", b"403", True),
+        (b"HEAD /v2/x/manifests/1 HTTP/1.1", b"403", False),
+        (b"HEAD /v2/x/y/blobs/sha256:1 HTTP/1.1", b"404", False),
+        (b"POST /v2/x/blobs/uploads/ HTTP/1.1", b"403", True),
+    ],
+)
+def test_a_layer_asked_for_by_head_is_told_404(
+    request_: bytes, status: bytes, has_body: bool
+) -> None:
+    """So that ``docker push`` goes on to the POST whose answer it reads."""
+    head = read_request_head(request_ + b"\r\nHost: bad.example\r\n\r\n")
+    assert isinstance(head, RequestHead)
+    answer = refusal("no", "no", head)
+    assert answer.split()[1] == status
+    assert answer.endswith(b"\r\n\r\n") is not has_body
