@@ -30,6 +30,7 @@ class Enforcer:
     Attributes:
         listeners: the gate's sockets by role, made in the scope's namespace; kept open here so
             that a gate that is started anew gets the same ones.
+        problems: what is missing of them, in sentences.
         sinkhole6: whether refused names may also be answered with the IPv6 sinkhole.
     """
 
@@ -61,6 +62,7 @@ class Enforcer:
         self._expected: str | None = None
         self._ports: ruleset.Ports | None = None
         self.listeners: listeners.Listeners = {}
+        self.problems: list[str] = []
         self.sinkhole6 = False
 
     @property
@@ -88,10 +90,11 @@ class Enforcer:
         """Listen, add the routes, apply the rules in one transaction and read them back.
 
         Raises:
-            ConfigError: an address of ``proxy.explicit`` cannot be bound.
             KernelRefusedError: the kernel took less than all of it.
         """
-        self._ports, self.listeners = self.namespace.call(listeners.open_listeners, self._explicit)
+        self._ports, self.listeners, self.problems = self.namespace.call(
+            listeners.open_listeners, self._explicit
+        )
         _, self.sinkhole6 = self.namespace.call(routes.add_sinkhole_routes)
         self.apply()
 
