@@ -120,10 +120,18 @@ class Enforcer:
             return False
         listening = self._listening_ports()
         if listening != self._installed.listening:
-            self._replace("listening", map(str, sorted(listening)))
+            self._follow_listening(self._installed.listening, listening)
         changed = self._changes.pending() and self._refresh_near()
         self._installed = self._situation(self._installed.ports, listening)
         return changed
+
+    def _follow_listening(self, before: frozenset[int], now: frozenset[int]) -> None:
+        """Tell what changed: any user may listen on all ports, and the whole set costs seconds."""
+        gone, come = (map(str, sorted(ports)) for ports in (before - now, now - before))
+        try:
+            self.namespace.call(self._nft.apply, redirect.render_changes("listening", gone, come))
+        except KernelRefusedError:  # somebody else changed the set
+            self._replace("listening", map(str, sorted(now)))
 
     def _refresh_near(self) -> bool:
         near = self.namespace.call(read_near)

@@ -61,6 +61,14 @@ def render_elements(name: str, elements: Iterable[str]) -> str:
     return f"flush set inet {TABLE} {name}\n{add}"
 
 
+def render_changes(name: str, gone: Iterable[str], come: Iterable[str]) -> str:
+    """The same where few of many elements change; refused whole if one of ``gone`` is not there."""
+    steps = (("delete", ", ".join(gone)), ("add", ", ".join(come)))
+    return "".join(
+        f"{step} element inet {TABLE} {name} {{ {listed} }}\n" for step, listed in steps if listed
+    )
+
+
 def _sets(situation: Situation) -> Iterator[str]:
     for name in ("listening", "old_tcp", "old_udp"):
         ports: frozenset[int] = getattr(situation, name)

@@ -126,3 +126,29 @@ def test_inbound_connections_and_their_replies_pass(
         with accepted:
             accepted.sendall(b"welcome")
             assert sock.recv(16) == b"welcome"
+
+
+def test_local_services_come_and_go(hosts: Hosts, installed: Enforcer) -> None:
+    """Only what changed is told to the kernel; where somebody else changed the set, all of it."""
+    vm = hosts[0]
+
+    def led_to_the_gate(port: int) -> bool:
+        element = ["nft", "get", "element", "inet", "ramnet", "listening", f"{{ {port} }}"]
+        return vm.run(element).ok
+
+    with vm.socket() as service:
+        service.bind(("127.0.0.1", 6546))
+        service.listen()
+        installed.refresh()
+        assert led_to_the_gate(6546)
+        vm.run(["nft", "flush", "set", "inet", "ramnet", "listening"]).check()
+        with vm.socket() as second:
+            second.bind(("127.0.0.1", 6547))
+            second.listen()
+            installed.refresh()
+            assert led_to_the_gate(6547)
+        vm.run(["nft", "flush", "set", "inet", "ramnet", "listening"]).check()
+        installed.refresh()
+        assert led_to_the_gate(6546)
+    installed.refresh()
+    assert not led_to_the_gate(6546)

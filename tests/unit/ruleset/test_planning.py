@@ -14,7 +14,7 @@ from ramnet.ruleset import (
     choose_tier,
     render_table,
 )
-from ramnet.ruleset.redirect import render_elements
+from ramnet.ruleset.redirect import render_changes, render_elements
 
 _OPTIONAL = {"dynamic_sets", "socket_cgroupv2", "ipv6"}
 _NEEDED = {field.name for field in fields(Capabilities)} - _OPTIONAL
@@ -91,3 +91,11 @@ def test_the_same_situation_gives_the_same_text() -> None:
     other = Situation(ports=Ports(927, 928), listening=frozenset({100, 80, 5000, 22}))
     assert render_table(one) == render_table(other)
     assert "elements = { 22, 80, 100, 5000 }" in render_table(one)
+
+
+def test_of_many_elements_only_what_changed_is_told() -> None:
+    assert render_changes("listening", ["22"], ["80", "81"]) == (
+        "delete element inet ramnet listening { 22 }\n"
+        "add element inet ramnet listening { 80, 81 }\n"
+    )
+    assert render_changes("listening", [], []) == ""
