@@ -20,6 +20,7 @@ def main() -> None:
 
 for _command in (
     service.run,
+    service.hold,
     service.down,
     service.status,
     facts.check,

@@ -7,7 +7,7 @@ import click
 
 from ramnet import config
 from ramnet.cli.common import config_option, json_option, print_json, require_root
-from ramnet.errors import NotRunningError
+from ramnet.errors import KernelRefusedError, NotRunningError, RamnetError
 
 if TYPE_CHECKING:
     from ramnet.daemon.guarded_scope import Enforcing
@@ -26,9 +26,20 @@ def run(config_path: Path) -> None:
     require_root("ramnet run")
 
     async def serve() -> None:
-        await Service(settings, Means(_enforcer, create_authority)).run()
+        means = Means(_enforcer, create_authority, release_own_hold=_release_own_hold)
+        await Service(settings, means).run()
 
     asyncio.run(serve())
+
+
+@click.command()
+@config_option
+@click.pass_context
+def hold(ctx: click.Context, config_path: Path) -> None:
+    """Refuse everything of every scope until `ramnet run` takes over; for early boot."""
+    from ramnet.entry import run_hold
+
+    ctx.exit(run_hold(config_path))
 
 
 @click.command()
@@ -76,11 +87,39 @@ def _remove(settings: config.Config) -> None:
 
     places.make_directories(settings)
     lock = places.Lock(settings.run_dir)
+    errors: list[RamnetError] = []
     try:
         for scope in settings.scopes:
-            _enforcer(settings, scope).remove()
+            try:
+                _remove_scope(settings, scope)
+            except RamnetError as error:  # the others are taken away all the same
+                errors.append(error)
+        _release_own_hold()
     finally:
         lock.release()
+    if errors:
+        raise errors[0]
+
+
+def _remove_scope(settings: config.Config, scope: config.Scope) -> None:
+    from ramnet.kernel.hold import HeldScope, release
+
+    held = HeldScope(scope.name, scope.netns, scope.cgroup)
+    try:
+        _enforcer(settings, scope).remove()
+    except KernelRefusedError:
+        # A kernel that can hold and do no more: there is nothing but that table.
+        if not release(held):
+            raise
+    else:
+        release(held)
+
+
+def _release_own_hold() -> None:
+    """``hold`` without a configuration takes this namespace, whatever the scopes are now."""
+    from ramnet.kernel.hold import HeldScope, release
+
+    release(HeldScope(), only_hold=True)
 
 
 def enforcer_plan(settings: config.Config) -> dict[str, Any]:

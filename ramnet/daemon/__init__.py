@@ -6,6 +6,7 @@
     ------------------------------------------     ------------------------------------------
     Service        order of start, health  <-----  Gate: resolver, proxy, denial
       Enforcer     rules, listeners         spec, sockets, surroundings, policy blob
+      Mender       undoes what others change
       GateKeeper   one per scope           ----->  over SOCK_SEQPACKET, JSON + SCM_RIGHTS
       PolicyKeeper watches the document            (channel)
       Control      HTTP on a Unix socket
@@ -19,6 +20,8 @@ What each module promises:
   document passes through it unread, into a sealed memfd and out to the compiler.
 * Rules come before everything. ``Enforcer.install`` puts listeners and rules in place first, so
   that from then on connections wait in a backlog or are refused; nothing after it can open a way.
+* What another tool does to rules or routes is undone at the kernel's report of it, and told with
+  the name of the program; a look each second stands behind that, since reports can be lost.
 * Either side's death leaves the rules. Gates die with the supervisor (``PR_SET_PDEATHSIG``, and
   the end of the channel); a dead or mute gate is replaced, with the same listening sockets and
   the policy in force, so connections that wait in the backlog are served by its successor.

@@ -8,9 +8,11 @@ from typing import Any, Final, Protocol
 from ramnet.config import Config, Scope
 from ramnet.daemon import places, resolv_conf
 from ramnet.daemon.gate_keeper import WORKER, GateKeeper, Place
+from ramnet.daemon.mender import Mender
 from ramnet.errors import ConfigError
 from ramnet.gate.spec import GateSpec, Surroundings
 from ramnet.kernel.surroundings import Near
+from ramnet.kernel.watch import Change
 from ramnet.ruleset import SINKHOLE4, SINKHOLE6
 
 _CHECK_EVERY: Final = 4
@@ -52,6 +54,16 @@ class Enforcing(Protocol):
     def intact(self) -> bool:
         """Whether the rules stand as installed."""
 
+    @property
+    def tamper_descriptors(self) -> tuple[int, ...]:
+        """Readable when rules or routes change."""
+
+    def tampered(self) -> Change:
+        """What others changed since the last call."""
+
+    def restore(self, *, sets: bool) -> str:
+        """Set again what was changed; what that was."""
+
     def refused(self) -> dict[str, int]:
         """Packets that the rules refused."""
 
@@ -88,6 +100,7 @@ class GuardedScope:
         self.resolver_problem: str | None = None
         self.kernel_problem: str | None = None
         self.intact = True
+        self._mender = Mender(enforcer, self.name, tell)
         self._looks = 0
         self._resolv_conf = ""
         if not self._follow_resolv_conf():
@@ -101,21 +114,27 @@ class GuardedScope:
             command=command,
         )
 
+    def start(self) -> None:
+        """Start the gate, and mend at once what others do to the rules."""
+        self.keeper.start()
+        self._mender.start()
+
     def look(self) -> None:
         """Bring rules and gate up to date with the machine; what fails is told and tried again."""
         self._looks += 1
-        try:
-            self._enforcer.refresh()
-            if self._looks % _CHECK_EVERY == 0:
-                self._check()
-            problem = None
-        except Exception as error:  # of whatever library: the rules stand, the next look is near
-            problem = str(error) or repr(error)
-        if problem and problem != self.kernel_problem:
-            self._tell(f"scope {self.name}: {problem}")
-        self.kernel_problem = problem
+        problems = [_problem_of(self._enforcer.refresh)]
         self._follow_resolv_conf()
         self.keeper.update(self._surroundings())
+        if self._looks % _CHECK_EVERY == 0:
+            problems.append(_problem_of(self._check))
+        problem = "; ".join(filter(None, problems))
+        if problem and problem != self.kernel_problem:
+            self._tell(f"scope {self.name}: {problem}")
+        self.kernel_problem = problem or None
+
+    def stop_mending(self) -> None:
+        """From now on what others change stays so."""
+        self._mender.stop()
 
     def describe(self) -> dict[str, Any]:
         """This scope in ``ramnet status``."""
@@ -137,17 +156,18 @@ class GuardedScope:
 
     def remove(self) -> None:
         """Take the scope's rules, routes and listeners away."""
+        self.stop_mending()
         self._enforcer.remove()
 
     def close(self) -> None:
         """Let go of listeners and namespace; the rules stay."""
+        self.stop_mending()
         self._enforcer.close()
 
     def _check(self) -> None:
         self.intact = self._enforcer.intact()
         if not self.intact:
-            self._tell(f"scope {self.name}: the rules were changed by somebody; setting them again")
-            self._enforcer.apply()
+            self._mender.mend()
             self.intact = self._enforcer.intact()
 
     def _refused(self) -> dict[str, int] | None:
@@ -176,6 +196,14 @@ class GuardedScope:
             resolv_conf=self._resolv_conf,
             gate_ports=sorted(self._enforcer.gate_ports),
         )
+
+
+def _problem_of(duty: Callable[[], object]) -> str:
+    try:
+        duty()
+    except Exception as error:  # of whatever library: the rules stand, the next look is near
+        return str(error) or repr(error)
+    return ""
 
 
 def gate_spec(

@@ -46,6 +46,8 @@ class Means:
     compile_: Compile = compile_document
     docker_proxies: Callable[[], list[DockerProxy]] = gather_proxies
     log: Callable[[str], None] = _to_stderr
+    release_own_hold: Callable[[], None] = lambda: None
+    """Called when every scope has its rules: what ``hold`` did without a configuration ends."""
 
 
 class Service:
@@ -103,6 +105,7 @@ class Service:
             enforcer.install()
             for problem in enforcer.problems:
                 self.tell(f"scope {scope.name}: {problem}")
+        self._means.release_own_hold()
         ca = self._authority()
         for scope, enforcer in zip(self._config.scopes, self._enforcers, strict=True):
             guarded = GuardedScope(
@@ -127,8 +130,8 @@ class Service:
             return None
 
     async def _serve(self) -> None:
-        for keeper in self._keepers():
-            keeper.start()
+        for scope in self._scopes:
+            scope.start()
         try:
             async with asyncio.TaskGroup() as duties:
                 running = [
@@ -227,6 +230,8 @@ class Service:
     async def _close(self) -> None:
         notify("STOPPING=1")
         await self._control.close()
+        for scope in self._scopes:
+            scope.stop_mending()
         for keeper in self._keepers():
             await keeper.stop()
         for enforcer in self._enforcers:

@@ -12,15 +12,18 @@ from typing import Any, Final
 from ramnet import ruleset
 from ramnet.config import Config, Exempt, Scope
 from ramnet.errors import ConfigError, KernelRefusedError
-from ramnet.kernel import cgroup, listeners, routes
+from ramnet.kernel import cgroup, listeners, routes, tamper
 from ramnet.kernel.netns import Namespace
 from ramnet.kernel.nft import Nft
 from ramnet.kernel.probe import probe
 from ramnet.kernel.sockdiag import ListeningPorts
 from ramnet.kernel.surroundings import Changes, Near, read_near
+from ramnet.kernel.watch import Change, Watch
 from ramnet.ruleset import grammar, redirect
 
 _PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_TRIES: Final = 5
+"""How often the rules are put and read while others go on changing theirs."""
 _REFUSED_KINDS: Final = ("tcp", "udp", "other")
 
 
@@ -56,10 +59,15 @@ class Enforcer:
         self._nft = self.namespace.call(Nft)
         self._listening = self.namespace.call(ListeningPorts)
         self._changes = self.namespace.call(Changes)
+        self._watch = self.namespace.call(Watch, ruleset.TABLE, routes.ROUTE_PROTOCOL)
+        self._generation = 0
+        self._astray: set[str] = set()
+        """Sinkholes that this machine's own policy routing sends elsewhere, route or no route."""
         self._near = Near()
         self._old: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
         self._installed: ruleset.Situation | None = None
         self._expected: str | None = None
+        self._ephemeral: tuple[int, int] | None = None
         self._ports: ruleset.Ports | None = None
         self.listeners: listeners.Listeners = {}
         self.problems: list[str] = []
@@ -102,12 +110,58 @@ class Enforcer:
         """Set the whole desired state from what is true now; again and again if need be."""
         self._near = self.namespace.call(read_near)
         self._old = self._old_ports()
+        self._ephemeral = None
         situation = self._situation(self._ports or _planned_ports())
-        self.namespace.call(self._nft.apply, ruleset.render_table(situation))
-        self._expected = self.namespace.call(self._nft.chains, ruleset.TABLE)
-        if self._expected is None:
-            raise KernelRefusedError("the kernel took the rules and does not list them")
+        self._expected = self._put_and_read(situation)
         self._installed = situation
+
+    def _put_and_read(self, situation: ruleset.Situation) -> str:
+        """The listing of what we put there, and of nothing that another hand added meanwhile."""
+        listing = None
+        for _ in range(_TRIES):
+            ours = self._watch.generation() + 1
+            self._put(situation)
+            listing = self.namespace.call(self._nft.chains, ruleset.TABLE)
+            if listing is not None and self._watch.generation() in (ours, 0):
+                break
+        if listing is None:
+            raise KernelRefusedError("the kernel took the rules and does not list them")
+        return listing
+
+    def _put(self, situation: ruleset.Situation) -> None:
+        self.namespace.call(self._nft.apply, ruleset.render_table(situation))
+        self._watch.made_it()
+
+    @property
+    def tamper_descriptors(self) -> tuple[int, ...]:
+        """Readable as soon as anything changes rules or routes; ``tampered`` reads them."""
+        return self._watch.descriptors
+
+    def tampered(self) -> Change:
+        """What another hand has changed since the last call."""
+        return self._watch.read() if self._installed is not None else Change()
+
+    def restore(self, *, sets: bool) -> str:
+        """Set again what is not as installed; what was found changed, empty if nothing was.
+
+        ``sets`` says that elements may have been changed, which the comparison does not see.
+        """
+        if self._installed is None:
+            return ""
+        before = self.namespace.call(self._nft.chains, ruleset.TABLE)
+        changed = before != self._expected
+        if changed or sets:
+            self._put(self._installed)  # closed again; the rest may take longer
+        found = [tamper.difference(self._expected, before)]
+        found += self.namespace.call(routes.restore_sinkhole_routes)
+        self._astray = {each for each in self._sinkholes() if not self._watch.route_stands(each)}
+        if changed:
+            # Without our rules conntrack may not have run: what got out meanwhile is to be cut.
+            tcp, udp = self.namespace.call(self._listening.read_connected)
+            self._old = self._old[0] | tcp, self._old[1] | udp
+        if changed or sets:
+            self.apply()
+        return "; ".join(filter(None, found))
 
     def plan(self) -> str:
         """The text that ``install`` would apply, with nothing applied."""
@@ -122,14 +176,15 @@ class Enforcer:
         if listening != self._installed.listening:
             self._follow_listening(self._installed.listening, listening)
         changed = self._changes.pending() and self._refresh_near()
-        self._installed = self._situation(self._installed.ports, listening)
+        if changed or listening != self._installed.listening:
+            self._installed = self._situation(self._installed.ports, listening)
         return changed
 
     def _follow_listening(self, before: frozenset[int], now: frozenset[int]) -> None:
         """Tell what changed: any user may listen on all ports, and the whole set costs seconds."""
         gone, come = (map(str, sorted(ports)) for ports in (before - now, now - before))
         try:
-            self.namespace.call(self._nft.apply, redirect.render_changes("listening", gone, come))
+            self._change_sets(redirect.render_changes("listening", gone, come))
         except KernelRefusedError:  # somebody else changed the set
             self._replace("listening", map(str, sorted(now)))
 
@@ -144,11 +199,30 @@ class Enforcer:
         return True
 
     def _replace(self, name: str, elements: Any) -> None:
-        self.namespace.call(self._nft.apply, redirect.render_elements(name, elements))
+        self._change_sets(redirect.render_elements(name, elements))
+
+    def _change_sets(self, text: str) -> None:
+        before = self._watch.generation()
+        self.namespace.call(self._nft.apply, text)
+        if before == self._generation and self._watch.generation() == before + 1:
+            self._generation = before + 1
 
     def intact(self) -> bool:
-        """Whether the rules stand in the kernel as they were installed."""
-        return self.namespace.call(self._nft.chains, ruleset.TABLE) == self._expected
+        """Whether rules and routes stand in the kernel as they were installed."""
+        stand = self._watch.route_stands
+        routed = all(stand(each) for each in self._sinkholes() - self._astray)
+        return self._rules_intact() and routed
+
+    def _sinkholes(self) -> set[str]:
+        return {ruleset.SINKHOLE4} | ({ruleset.SINKHOLE6} if self.sinkhole6 else set())
+
+    def _rules_intact(self) -> bool:
+        generation = self._watch.generation()
+        if generation and generation == self._generation:
+            return True  # no transaction since they were last read
+        stand = self.namespace.call(self._nft.chains, ruleset.TABLE) == self._expected
+        self._generation = generation if stand else 0
+        return stand
 
     def refused(self) -> dict[str, int]:
         """Packets that the rules refused, by protocol."""
@@ -168,6 +242,7 @@ class Enforcer:
         listeners.close_listeners(self.listeners)
         self._listening.close()
         self._changes.close()
+        self._watch.close()
         self.namespace.close()
         if self._installed is None:
             self._cgroup.discard()
@@ -211,8 +286,13 @@ class Enforcer:
             bridges=self._near.bridges,
             old_tcp=self._old[0],
             old_udp=self._old[1],
-            ephemeral=self.namespace.call(_ephemeral_ports),
+            ephemeral=self._ephemeral_range(),
         )
+
+    def _ephemeral_range(self) -> tuple[int, int]:
+        if self._ephemeral is None:
+            self._ephemeral = self.namespace.call(_ephemeral_ports)
+        return self._ephemeral
 
 
 def _planned_ports() -> ruleset.Ports:

@@ -5,7 +5,6 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -69,6 +68,9 @@ class Namespace:
             ConfigError: there is no such namespace.
             KernelRefusedError: it may not be opened or entered.
         """
+        # Half the time that ``ramnet hold`` may take would go into loading this.
+        from concurrent.futures import ThreadPoolExecutor
+
         path = namespace_path(netns)
         self.descriptor = _open(path, netns)
         self.inode = os.fstat(self.descriptor).st_ino

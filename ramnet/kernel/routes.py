@@ -32,6 +32,20 @@ def add_sinkhole_routes() -> tuple[bool, bool]:
     return True, reason6 is None
 
 
+def restore_sinkhole_routes() -> list[str]:
+    """Add again those that are gone; says which."""
+    said = []
+    with IPRoute() as rtnetlink:
+        loopback = rtnetlink.link_lookup(ifname="lo")[0]
+        for destination in (f"{SINKHOLE4}/32", f"{SINKHOLE6}/128"):
+            try:
+                rtnetlink.route("add", dst=destination, oif=loopback, proto=ROUTE_PROTOCOL)
+            except NetlinkError:  # it is there, or this namespace has no such family
+                continue
+            said.append(f"the route to {destination} was removed")
+    return said
+
+
 def remove_sinkhole_routes() -> None:
     """Take away what ``add_sinkhole_routes`` added, and nothing else."""
     with IPRoute() as rtnetlink:

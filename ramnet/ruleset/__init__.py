@@ -64,23 +64,29 @@ packets of those connections pass. A packet of a living socket of somebody else 
 the far end's and open a connection to ourselves from it. So what is opened here is marked, and its
 answers may not leave.
 
+``hold`` has a table of its own under the same name, so that either takes the other's place in one
+transaction. *Tampering*: another tool's flush removes any of this. The supervisor hears of it from
+the kernel and puts the table back (``ramnet.daemon.mender``); conntrack may have stood still
+meanwhile, so the local ports of what got out are added to ``old_tcp`` and ``old_udp``.
+
 *Kernel-made packets* have no socket with a file behind it, so ``meta skuid`` cannot match them;
 that is how VXLAN of Swarm is told from a process that sends to UDP 4789.
 """
 
-from ramnet.ruleset.redirect import render_table
-from ramnet.ruleset.situation import (
-    GATE_UID,
-    SINKHOLE4,
-    SINKHOLE6,
-    TABLE,
-    Capabilities,
-    Exemption,
-    GateIdentity,
-    Ports,
-    Situation,
-)
-from ramnet.ruleset.tier import Tier, choose_tier
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ramnet.ruleset.names import GATE_UID, SINKHOLE4, SINKHOLE6, TABLE
+    from ramnet.ruleset.redirect import render_table
+    from ramnet.ruleset.situation import (
+        Capabilities,
+        Exemption,
+        GateIdentity,
+        Ports,
+        Situation,
+    )
+    from ramnet.ruleset.tier import Tier, choose_tier
 
 __all__ = [
     "GATE_UID",
@@ -96,3 +102,14 @@ __all__ = [
     "choose_tier",
     "render_table",
 ]
+
+_MODULES = ("names", "situation", "tier", "redirect")
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for (PEP 562): ``ramnet hold`` must not wait for all of it."""
+    if name in __all__:
+        for module in (import_module(f"{__name__}.{each}") for each in _MODULES):
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

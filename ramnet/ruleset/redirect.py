@@ -3,23 +3,11 @@
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ramnet.ruleset.situation import (
-    SINKHOLE4,
-    SINKHOLE6,
-    TABLE,
-    Exemption,
-    GateIdentity,
-    Situation,
-)
-
-CUT_MARK: Final = 0x52414D43
-"""ct mark of connections that were older than the rules ("RAMC")."""
-
-OWN_MARK: Final = 0x52414D47
-"""ct mark of connections that the gate or an exempted program opened ("RAMG")."""
-
-LOCAL_MARK: Final = 0x52414D4C
-"""ct mark of connections that this machine opened to itself ("RAML"): their answers stay here."""
+from ramnet.ruleset.names import CUT_MARK as CUT_MARK
+from ramnet.ruleset.names import LOCAL_MARK as LOCAL_MARK
+from ramnet.ruleset.names import OWN_MARK as OWN_MARK
+from ramnet.ruleset.names import SINKHOLE4, SINKHOLE6, TABLE
+from ramnet.ruleset.situation import Exemption, GateIdentity, Situation
 
 _USER_SOCKET: Final = "meta skuid 0-4294967294"
 """Matches any packet of a socket that some process holds, and none that the kernel made."""

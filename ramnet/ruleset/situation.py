@@ -1,19 +1,8 @@
 """The values from which the rules are planned."""
 
 from dataclasses import dataclass, field, fields
-from typing import Final
 
-TABLE: Final = "ramnet"
-"""Name of our table, family inet, one in each network namespace with a scope."""
-
-GATE_UID: Final = 60927
-"""The gate's user and group id: in the range that no distribution hands out (60578-61183)."""
-
-SINKHOLE4: Final = "240.0.0.1"
-"""Answer for refused names: class E (RFC 1112 section 4) is never routable."""
-
-SINKHOLE6: Final = "100::1"
-"""The same for IPv6, from the discard-only prefix (RFC 6666)."""
+from ramnet.ruleset.names import GATE_UID
 
 
 @dataclass(frozen=True, slots=True)

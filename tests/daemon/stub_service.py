@@ -19,6 +19,7 @@ from ramnet.errors import KernelRefusedError, RamnetError
 from ramnet.gate.denial.authority import create_authority
 from ramnet.kernel.docker import gather_proxies
 from ramnet.kernel.surroundings import Near
+from ramnet.kernel.watch import Change
 
 STUB_GATE = Path(__file__).with_name("stub_gate.py")
 
@@ -50,6 +51,17 @@ class StubEnforcer:
     def apply(self) -> None:
         self._tampered.unlink()
         self._note("apply")
+
+    @property
+    def tamper_descriptors(self) -> tuple[int, ...]:
+        return ()
+
+    def tampered(self) -> Change:
+        return Change()
+
+    def restore(self, *, sets: bool) -> str:
+        self.apply()
+        return "our table was removed"
 
     def refresh(self) -> bool:
         if self._near_file.exists():
