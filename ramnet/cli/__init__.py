@@ -22,6 +22,7 @@ for _command in (
     service.run,
     service.down,
     service.status,
+    service.exec_,
     facts.check,
     facts.events,
     facts.rules,

@@ -61,6 +61,9 @@ class Enforcing(Protocol):
     def close(self) -> None:
         """Let go; the rules stay."""
 
+    def leave(self) -> None:
+        """Let go of a namespace that the scope is no longer in; its rules stay and refuse."""
+
     def describe(self) -> dict[str, Any]:
         """For ``ramnet status``."""
 

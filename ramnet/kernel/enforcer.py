@@ -12,7 +12,7 @@ from typing import Any, Final
 from ramnet import ruleset
 from ramnet.config import Config, Exempt, Scope
 from ramnet.errors import ConfigError, KernelRefusedError
-from ramnet.kernel import cgroup, listeners, routes
+from ramnet.kernel import cgroup, listeners, routes, scoping
 from ramnet.kernel.netns import Namespace
 from ramnet.kernel.nft import Nft
 from ramnet.kernel.probe import probe
@@ -49,6 +49,7 @@ class Enforcer:
         try:
             self.capabilities, self._gate = probe(self._cgroup)
             self.tier, self.reason = ruleset.choose_tier(self.capabilities)
+            self._scoping = scoping.choose(scope, self.tier, self.capabilities, config.run_dir)
         except BaseException:
             self.namespace.close()
             self._cgroup.discard()
@@ -69,6 +70,11 @@ class Enforcer:
     def namespace_descriptor(self) -> int:
         """Open file of the scope's network namespace."""
         return self.namespace.descriptor
+
+    @property
+    def table(self) -> str:
+        """The table (family inet) that holds the scope's rules."""
+        return self._scoping.table
 
     @property
     def gate_cgroup(self) -> Path | None:
@@ -97,14 +103,17 @@ class Enforcer:
         )
         _, self.sinkhole6 = self.namespace.call(routes.add_sinkhole_routes)
         self.apply()
+        if self._scoping.members is None:
+            self._delete(ruleset.member_table(self.scope.name))
 
     def apply(self) -> None:
         """Set the whole desired state from what is true now; again and again if need be."""
+        self._scoping.renew()
         self._near = self.namespace.call(read_near)
         self._old = self._old_ports()
         situation = self._situation(self._ports or _planned_ports())
         self.namespace.call(self._nft.apply, ruleset.render_table(situation))
-        self._expected = self.namespace.call(self._nft.chains, ruleset.TABLE)
+        self._expected = self.namespace.call(self._nft.chains, self.table)
         if self._expected is None:
             raise KernelRefusedError("the kernel took the rules and does not list them")
         self._installed = situation
@@ -118,6 +127,8 @@ class Enforcer:
         """Bring the sets up to date; True if addresses or container networks changed."""
         if self._installed is None:
             return False
+        if self._scoping.moved():
+            self.apply()
         listening = self._listening_ports()
         if listening != self._installed.listening:
             self._replace("listening", map(str, sorted(listening)))
@@ -136,24 +147,31 @@ class Enforcer:
         return True
 
     def _replace(self, name: str, elements: Any) -> None:
-        self.namespace.call(self._nft.apply, redirect.render_elements(name, elements))
+        self.namespace.call(self._nft.apply, redirect.render_elements(name, elements, self.table))
 
     def intact(self) -> bool:
         """Whether the rules stand in the kernel as they were installed."""
-        return self.namespace.call(self._nft.chains, ruleset.TABLE) == self._expected
+        return self.namespace.call(self._nft.chains, self.table) == self._expected
 
     def refused(self) -> dict[str, int]:
         """Packets that the rules refused, by protocol."""
-        counted = self.namespace.call(self._nft.counters, ruleset.TABLE)
+        counted = self.namespace.call(self._nft.counters, self.table)
         return dict(zip(_REFUSED_KINDS, counted.get("refuse", ()), strict=False))
 
     def remove(self) -> None:
-        """Take away table, routes and the gate's cgroup; closes the listeners."""
-        if self.namespace.call(self._nft.listing, ruleset.TABLE) is not None:
-            self.namespace.call(self._nft.apply, f"delete table inet {ruleset.TABLE}\n")
+        """Take away tables, routes and cgroups; closes the listeners."""
+        self._delete(self.table)
+        if self.scope.cgroup is not None:
+            self._delete(ruleset.member_table(self.scope.name))
         self.namespace.call(routes.remove_sinkhole_routes)
         self.close()
         self._cgroup.remove()
+        if self._scoping.cgroup is not None:
+            self._scoping.cgroup.remove()
+
+    def _delete(self, table: str) -> None:
+        if self.namespace.call(self._nft.listing, table) is not None:
+            self.namespace.call(self._nft.apply, f"delete table inet {table}\n")
 
     def close(self) -> None:
         """Let go of sockets and namespace; the rules stay and refuse."""
@@ -163,6 +181,13 @@ class Enforcer:
         self.namespace.close()
         if self._installed is None:
             self._cgroup.discard()
+            if self._scoping.cgroup is not None:
+                self._scoping.cgroup.discard()
+
+    def leave(self) -> None:
+        """``close``, and no gate will come here again; the scope's cgroup is still in use."""
+        self.close()
+        self._cgroup.remove()
 
     def describe(self) -> dict[str, Any]:
         """What ``ramnet status`` says of it."""
@@ -171,7 +196,10 @@ class Enforcer:
             "netns": self.scope.netns,
             "tier": self.tier.value,
             "reason": self.reason,
-            "scoping": "namespace",
+            "scoping": self._scoping.means,
+            "scoping_reason": self._scoping.reason,
+            "cgroup": self.scope.cgroup,
+            "table": self.table,
             "gate_identity": "uid and cgroup" if self._gate.cgroup else "uid",
             "missing_capabilities": list(self.capabilities.missing()),
             "container_networks": sorted(self._near.containers4 | self._near.containers6),
@@ -182,7 +210,7 @@ class Enforcer:
 
     def _old_ports(self) -> tuple[frozenset[int], frozenset[int]]:
         """Ports of connections older than the rules; where rules stand, those that they knew."""
-        standing = self.namespace.call(self._nft.listing, ruleset.TABLE)
+        standing = self.namespace.call(self._nft.listing, self.table)
         if standing is not None and self._installed is not None:
             return self._old
         known = None if standing is None else grammar.port_sets(standing, "old_tcp", "old_udp")
@@ -204,6 +232,7 @@ class Enforcer:
             old_tcp=self._old[0],
             old_udp=self._old[1],
             ephemeral=self.namespace.call(_ephemeral_ports),
+            members=self._scoping.members,
         )
 
 

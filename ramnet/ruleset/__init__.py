@@ -68,7 +68,7 @@ answers may not leave.
 that is how VXLAN of Swarm is told from a process that sends to UDP 4789.
 """
 
-from ramnet.ruleset.redirect import render_table
+from ramnet.ruleset import members, redirect
 from ramnet.ruleset.situation import (
     GATE_UID,
     SINKHOLE4,
@@ -77,8 +77,10 @@ from ramnet.ruleset.situation import (
     Capabilities,
     Exemption,
     GateIdentity,
+    Members,
     Ports,
     Situation,
+    member_table,
 )
 from ramnet.ruleset.tier import Tier, choose_tier
 
@@ -90,9 +92,18 @@ __all__ = [
     "Capabilities",
     "Exemption",
     "GateIdentity",
+    "Members",
     "Ports",
     "Situation",
     "Tier",
     "choose_tier",
+    "member_table",
     "render_table",
 ]
+
+
+def render_table(situation: Situation) -> str:
+    """The whole desired state of the situation's table, as one transaction."""
+    if situation.members is not None:
+        return members.render_table(situation, situation.members)
+    return redirect.render_table(situation)
