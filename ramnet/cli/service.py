@@ -1,5 +1,6 @@
 """``ramnet run``, ``down``, ``status`` and ``exec``."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,7 @@ import click
 
 from ramnet import config
 from ramnet.cli.common import config_option, json_option, print_json, require_root
-from ramnet.errors import ConfigError, NotRunningError
+from ramnet.errors import ConfigError, NamespaceAbsentError, NotRunningError
 
 if TYPE_CHECKING:
     from ramnet.daemon.guarded_scope import Enforcing
@@ -107,7 +108,8 @@ def _remove(settings: config.Config) -> None:
     lock = places.Lock(settings.run_dir)
     try:
         for scope in settings.scopes:
-            _enforcer(settings, scope).remove()
+            with contextlib.suppress(NamespaceAbsentError):  # and its rules with it
+                _enforcer(settings, scope).remove()
     finally:
         lock.release()
 
@@ -118,7 +120,11 @@ def enforcer_plan(settings: config.Config) -> dict[str, Any]:
 
     plans = {}
     for scope in settings.scopes:
-        enforcer = Enforcer(settings, scope)
+        try:
+            enforcer = Enforcer(settings, scope)
+        except NamespaceAbsentError as error:
+            plans[scope.name] = f"# waiting: {error}\n"
+            continue
         try:
             plans[scope.name] = enforcer.plan()
         finally:

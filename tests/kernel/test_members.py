@@ -12,6 +12,7 @@ from ramnet.config import Config, Scope
 from ramnet.kernel import enforcer as enforcer_module
 from ramnet.kernel.cgroup import cgroup2_mount
 from ramnet.kernel.enforcer import Enforcer
+from ramnet.kernel.probe import probe as real_probe
 from ramnet.kernel.scope_cgroup import JOIN, find_net_cls
 from ramnet.ruleset import GateIdentity
 from tests.kernel.conftest import (
@@ -77,11 +78,11 @@ def make_scoped(
     request: pytest.FixtureRequest, hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[MakeScoped]:
     """Not installed yet."""
-    means, probe = request.param, enforcer_module.probe
+    means = request.param
     made: list[Scoped] = []
 
     def limited(*arguments: Any) -> Any:
-        capabilities, gate = probe(*arguments)
+        capabilities, gate = real_probe(*arguments)
         if means == "net_cls":
             return replace(capabilities, socket_cgroupv2=False, socket_lookup=False), GateIdentity()
         return replace(capabilities, socket_lookup="without" not in means), gate
@@ -361,10 +362,9 @@ def test_processes_are_let_go_when_the_rules_go(make_scoped: MakeScoped) -> None
 def test_without_any_means_the_whole_namespace_and_the_reason(
     hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    probe = enforcer_module.probe
 
     def limited(*arguments: Any) -> Any:
-        capabilities, gate = probe(*arguments)
+        capabilities, gate = real_probe(*arguments)
         return replace(capabilities, socket_cgroupv2=False, meta_cgroup=False), gate
 
     monkeypatch.setattr(enforcer_module, "probe", limited)

@@ -303,4 +303,5 @@ def test_every_command_takes_config_and_every_one_with_facts_json() -> None:
     for name, command in commands.items():
         options = {option for parameter in command.params for option in parameter.opts}
         assert "--config" in options, name
-        assert ("--json" in options) == (name not in ("run", "down", "exec", "install", "remove")), name
+        without = ("run", "down", "exec", "install", "remove")
+        assert ("--json" in options) == (name not in without), name
