@@ -56,6 +56,8 @@ class Scope(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """``self``, an absolute path, ``pid:N`` or ``pidfile:PATH``."""
     cgroup: str | None = None
     """Relative to the cgroup2 root, such as ``ramnet.slice``; None is the whole namespace."""
+    dial: Literal["scope", "own"] = "scope"
+    """From which network namespace the gate dials afar: the scope's, or the one ramnet runs in."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"self|/.+|pid:[1-9]\d*|pidfile:/.+", self.netns):

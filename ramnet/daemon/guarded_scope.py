@@ -81,6 +81,7 @@ class GuardedScope:
         spec: GateSpec,
         *,
         netns: str,
+        dial: str = "scope",
         tell: Callable[[str], None],
         changed: Callable[[], None],
         command: Sequence[str] = WORKER,
@@ -97,7 +98,7 @@ class GuardedScope:
             raise ConfigError(f"scope {self.name}: {self.resolver_problem}")
         self.keeper = GateKeeper(
             spec,
-            Place(enforcer.namespace_descriptor, enforcer.gate_cgroup, enforcer.listeners),
+            Place(enforcer.namespace_descriptor, enforcer.gate_cgroup, enforcer.listeners, dial),
             self._surroundings(),
             tell=tell,
             changed=changed,

@@ -50,6 +50,16 @@ class ScopeLife:
             return f"scope {self.scope.name}: {self._waiting}"
         return None if self.guarded is None else self.guarded.resolver_problem
 
+    @property
+    def caveat(self) -> str | None:
+        """Where more is restricted than was configured: what, and why."""
+        if self._enforcer is None or self.scope.cgroup is None:
+            return None
+        said = self._enforcer.describe()
+        if said["scoping"] != _WHOLE:
+            return None
+        return f"scope {self.scope.name}: {said.get('scoping_reason')}"
+
     def close_off(self, others: "Sequence[ScopeLife]") -> None:
         """Put the rules in place; without its namespace the scope waits.
 
@@ -127,9 +137,13 @@ class ScopeLife:
             "netns": self.scope.netns,
             "cgroup": self.scope.cgroup,
             "state": "closed" if self.closed_off else "waiting",
+            "tier": None,
             "reason": self._waiting,
+            "scoping": None,
             "gate_pid": None,
             "gate_ready": False,
+            "restarts": 0,
+            "rules": {"intact": False, "problem": self._waiting, "refused_packets": None},
         }
 
     async def _leave(self, others: "Sequence[ScopeLife]") -> None:

@@ -113,6 +113,7 @@ class Service:
             enforcer,
             gate_spec(self._config, scope, enforcer, authority=self._ca),
             netns=scope.netns,
+            dial=scope.dial,
             tell=self.tell,
             changed=self._news.publish,
             command=self._means.worker,
@@ -223,6 +224,7 @@ class Service:
 
     def _warnings(self) -> list[str]:
         found = [self._ca_problem, *(life.problem for life in self._lives)]
+        found += [life.caveat for life in self._lives]
         return [*filter(None, found), *status.config_warnings(self._config), *self._docker_problems]
 
     async def _down(self) -> dict[str, Any]:

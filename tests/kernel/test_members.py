@@ -336,16 +336,17 @@ def test_nothing_is_left_behind(hosts: Hosts, make_scoped: MakeScoped) -> None:
         mount = cgroup2_mount()
         assert mount is not None
         ruleset = hosts[0].run(["nft", "list", "ruleset"]).out
-        return ruleset, sorted(path.name for path in mount.glob("ramnet*")), find_net_cls()
+        return ruleset, sorted(path.name for path in mount.glob("ramnet-test*")), find_net_cls()
 
     before = listing()
     scoped = make_scoped()
     scoped.install()
-    member = scoped.member()
+    scoped.member()
+    gate = scoped.enforcer.gate_cgroup
     scoped.close()
     scoped.members, scoped.enforcers = [], []
-    del member
     assert listing() == before
+    assert gate is None or not gate.exists()
 
 
 def test_processes_are_let_go_when_the_rules_go(make_scoped: MakeScoped) -> None:

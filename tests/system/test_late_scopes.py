@@ -96,6 +96,7 @@ def test_a_namespace_that_comes_late_and_returns_as_another(
     service.start(POLICY, config=config(lab.directory.name, more))
     assert state(service) == "waiting"
     assert state(service, "dockerd") == "guarded"
+    assert "waiting" in service.command("status").check().out
     for _ in range(2):
         late.make()
         took = wait_closed(late)
@@ -135,3 +136,28 @@ def test_two_names_of_one_namespace_are_refused(lab: Lab, vm: Vm, service: Ramne
     assert refused.code == 2
     assert "one network namespace" in refused.err
     service.down()
+
+
+@pytest.mark.parametrize("dial", ["scope", "own"])
+def test_from_which_namespace_the_gate_dials(
+    lab: Lab, service: Ramnet, late: Late, dial: str
+) -> None:
+    """The late namespace has no way out of its own; what is near is dialled from it anyhow."""
+    more = f'[[scope]]\nname = "late"\nnetns = "{late.words}"\ndial = "{dial}"\n'
+    late.make()
+    service.start(POLICY, config=config(lab.directory.name, more))
+    fetched = late.run(*_CURL, f"http://{at.FILES_ALLOWED.name}/hello.txt")
+    assert (f"hello from {at.FILES_ALLOWED.name}" in fetched.out) == (dial == "own"), fetched.text
+    if dial == "own":
+        assert sentence(at.FILES_BLOCKED.name) in late.run(*_CURL, _BLOCKED).out
+    serve = (
+        "python3 -m http.server 8895 --bind 127.0.0.1 & sleep 1; curl -sS http://127.0.0.1:8895/"
+    )
+    near = late.run("timeout", "5", "sh", "-c", f"{serve}; kill $!")
+    assert "Directory listing" in near.out, near.text
+    status = lab.vm.path(f"/proc/{service.gate_pid('late')}/task")
+    for task in status.iterdir():
+        said = (task / "status").read_text()
+        assert "CapEff:\t0000000000000000" in said
+        assert "NoNewPrivs:\t1" in said
+        assert "Uid:\t60927\t60927\t60927\t60927" in said

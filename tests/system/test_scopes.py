@@ -212,7 +212,9 @@ def test_both_are_restricted_where_nothing_tells_them_apart(
     lab.ramnet.without = "socket_cgroupv2,meta_cgroup"
     try:
         lab.ramnet.start(POLICY, config=config(lab.directory.name))
-        (scope,) = lab.ramnet.status()["scopes"]
+        status = lab.ramnet.status()
+        (scope,) = status["scopes"]
+        assert any("WSL" in warning for warning in status["warnings"])
         assert scope["scoping"] == "namespace"
         assert "WSL" in scope["scoping_reason"]
         for host in (distribution, vm):
