@@ -41,7 +41,7 @@ class Enforcer:
             ConfigError: the namespace or an exemption's user does not exist.
             KernelRefusedError: no tier can be had, or privilege is missing.
         """
-        self._explicit = config.proxy.explicit
+        self._explicit = config.proxy.explicit if _is_first(config, scope) else []
         self._exemptions = tuple(map(_exemption, config.exempt))
         self.scope = scope
         self.namespace = Namespace(scope.netns)
@@ -206,7 +206,9 @@ class Enforcer:
         }
 
     def _listening_ports(self) -> frozenset[int]:
-        return self._listening.read() - self.gate_ports
+        listening = self._listening.read()
+        # Members come to the explicit proxy by the rules, as they come to every port that is near.
+        return listening if self._scoping.members else listening - self.gate_ports
 
     def _old_ports(self) -> tuple[frozenset[int], frozenset[int]]:
         """Ports of connections older than the rules; where rules stand, those that they knew."""
@@ -234,6 +236,11 @@ class Enforcer:
             ephemeral=self.namespace.call(_ephemeral_ports),
             members=self._scoping.members,
         )
+
+
+def _is_first(config: Config, scope: Scope) -> bool:
+    """Of the scopes in one namespace one has the explicit listeners; every gate serves them."""
+    return next(other for other in config.scopes if other.netns == scope.netns) == scope
 
 
 def _planned_ports() -> ruleset.Ports:

@@ -32,6 +32,11 @@ Tier ``redirect``, one table ``inet ramnet`` in each scope's network namespace::
         to 127/8, ::1 or a sinkhole by a real interface     dropped
         translated to a container, not by a bridge          dropped
 
+A scope that is one cgroup has a table of its own, ``inet ramnet_<scope>`` (``members``): the same
+chains behind one question, "is it a socket of the cgroup?", which everybody else's packets answer
+with no and meet nothing more. There all TCP to what is near goes to the gate, since a proxy
+outside the cgroup is not restricted itself, and old connections on loopback end.
+
 ``trace`` walks a packet through that text in memory; ``grammar`` reads the text, and the kernel's
 listing of it as well.
 

@@ -120,6 +120,8 @@ def test_two_cgroups_of_one_namespace_have_a_gate_each(lab: Lab, vm: Vm, service
     for scope in ("dockerd", "tools-2"):
         assert sentence(at.FILES_BLOCKED.name) in run_in(vm, *_CURL, _BLOCKED, scope=scope).out
         assert run_in(vm, *_CURL, f"http://{at.FILES_ALLOWED.name}/hello.txt", scope=scope).ok
+        proxied = ("--proxy", "http://127.0.0.1:3128", _BLOCKED)
+        assert sentence(at.FILES_BLOCKED.name) in run_in(vm, *_CURL, *proxied, scope=scope).out
     assert vm.run([*_CURL, _BLOCKED]).ok
     assert service.gate_pid("dockerd") != service.gate_pid("tools-2")
     service.signal(service.gate_pid("tools-2"))

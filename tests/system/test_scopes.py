@@ -35,6 +35,8 @@ name = "dockerd"
 netns = "self"
 cgroup = "{cgroup}"
 {more}
+[proxy]
+explicit = ["127.0.0.1:3128"]
 """
 
 
@@ -128,6 +130,13 @@ _PROXY_CODE = (
     "    threading.Thread(target=serve,args=(c,),daemon=True).start()\n"
 )
 PROXY = f'python3 -c "{_PROXY_CODE}"'
+
+
+def test_the_explicit_proxy_serves_members(scoped: Ramnet, vm: Vm) -> None:
+    proxy = ("--proxy", "http://127.0.0.1:3128")
+    assert run_in(vm, *_CURL, *proxy, _ALLOWED).check()
+    refused = run_in(vm, *_CURL, *proxy, f"http://{at.FILES_BLOCKED.name}/")
+    assert sentence(at.FILES_BLOCKED.name) in refused.text
 
 
 def test_a_closed_port_refuses_and_a_service_answers(scoped: Ramnet, vm: Vm) -> None:
