@@ -43,22 +43,19 @@ class ScopeLife:
         """Whether rules stand in a namespace of the scope."""
         return self._enforcer is not None
 
-    @property
-    def problem(self) -> str | None:
-        """What keeps it from working, for a person."""
+    def warnings(self) -> list[str]:
+        """What is wrong with it or not as configured, for a person."""
+        found = []
         if self._waiting is not None:
-            return f"scope {self.scope.name}: {self._waiting}"
-        return None if self.guarded is None else self.guarded.resolver_problem
-
-    @property
-    def caveat(self) -> str | None:
-        """Where more is restricted than was configured: what, and why."""
-        if self._enforcer is None or self.scope.cgroup is None:
-            return None
-        said = self._enforcer.describe()
-        if said["scoping"] != _WHOLE:
-            return None
-        return f"scope {self.scope.name}: {said.get('scoping_reason')}"
+            found.append(f"scope {self.scope.name}: waiting: {self._waiting}")
+        if self.guarded is not None and self.guarded.resolver_problem:
+            found.append(self.guarded.resolver_problem)
+        if self._enforcer is not None:
+            found += self._enforcer.problems
+            said = self._enforcer.describe()
+            if self.scope.cgroup is not None and said["scoping"] == _WHOLE:
+                found.append(f"scope {self.scope.name}: {said.get('scoping_reason')}")
+        return found
 
     def close_off(self, others: "Sequence[ScopeLife]") -> None:
         """Put the rules in place; without its namespace the scope waits.
@@ -79,6 +76,8 @@ class ScopeLife:
             enforcer.close()
             raise
         self._enforcer = enforcer
+        for problem in enforcer.problems:
+            self._tell(f"scope {self.scope.name}: {problem}")
 
     def guard(self, make: MakeGuarded) -> GuardedScope:
         """Make the gate's side, after ``close_off``. Raises ConfigError."""

@@ -223,8 +223,7 @@ class Service:
         )
 
     def _warnings(self) -> list[str]:
-        found = [self._ca_problem, *(life.problem for life in self._lives)]
-        found += [life.caveat for life in self._lives]
+        found = [self._ca_problem, *(line for life in self._lives for line in life.warnings())]
         return [*filter(None, found), *status.config_warnings(self._config), *self._docker_problems]
 
     async def _down(self) -> dict[str, Any]:
