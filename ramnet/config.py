@@ -5,6 +5,7 @@ reason: a misspelt key that is passed over would be a gate that its owner believ
 """
 
 import ipaddress
+import itertools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,8 @@ class Scope(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """``self``, an absolute path, ``pid:N`` or ``pidfile:PATH``."""
     cgroup: str | None = None
     """Relative to the cgroup2 root, such as ``ramnet.slice``; None is the whole namespace."""
+    dial: Literal["scope", "own"] = "scope"
+    """From which network namespace the gate dials afar: the scope's, or the one ramnet runs in."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"self|/.+|pid:[1-9]\d*|pidfile:/.+", self.netns):
@@ -160,10 +163,8 @@ class Config(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"control_socket: longer than {_SUN_PATH_MAX} bytes")
         if not self.scopes:
             raise ValueError("scope: at least one [[scope]] is needed")
-        for key in ("name", "netns"):
-            values = [getattr(scope, key) for scope in self.scopes]
-            if repeated := {value for value in values if values.count(value) > 1}:
-                raise ValueError(f"scope: two scopes have {key} {min(repeated)!r}")
+        for one, other in itertools.combinations(self.scopes, 2):
+            _check_apart(one, other)
 
 
 def load(path: str | Path) -> Config:
@@ -178,6 +179,24 @@ def load(path: str | Path) -> Config:
         raise ConfigError(f"{path}: {_explain(str(error))}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _check_apart(one: Scope, other: Scope) -> None:
+    # Dashes and underscores are one in the names of tables.
+    if one.name.replace("-", "_") == other.name.replace("-", "_"):
+        raise ValueError(f"scope: two scopes have name {other.name!r}")
+    if one.netns != other.netns:
+        return
+    if one.cgroup is None or other.cgroup is None:
+        raise ValueError(
+            f"scope: two scopes have netns {one.netns!r}: {one.name!r} and {other.name!r} can "
+            "share it only if each has a cgroup"
+        )
+    paths = sorted(f"{path.strip('/')}/" for path in (one.cgroup, other.cgroup))
+    if paths[1].startswith(paths[0]):
+        raise ValueError(
+            f"scope: the cgroups of {one.name!r} and {other.name!r} overlap in netns {one.netns!r}"
+        )
 
 
 def _explain(text: str) -> str:

@@ -17,6 +17,10 @@ class ConfigError(RamnetError):
     exit_code = 2
 
 
+class NamespaceAbsentError(ConfigError):
+    """A scope's network namespace is not there yet, or no longer."""
+
+
 class PolicyError(RamnetError):
     """A policy document was refused; what was in force stays in force."""
 

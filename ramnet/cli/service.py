@@ -1,5 +1,6 @@
-"""``ramnet run``, ``down`` and ``status``."""
+"""``ramnet run``, ``down``, ``status`` and ``exec``."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,13 @@ import click
 
 from ramnet import config
 from ramnet.cli.common import config_option, json_option, print_json, require_root
-from ramnet.errors import KernelRefusedError, NotRunningError, RamnetError
+from ramnet.errors import (
+    ConfigError,
+    KernelRefusedError,
+    NamespaceAbsentError,
+    NotRunningError,
+    RamnetError,
+)
 
 if TYPE_CHECKING:
     from ramnet.daemon.guarded_scope import Enforcing
@@ -75,6 +82,34 @@ def status(ctx: click.Context, config_path: Path, as_json: bool) -> None:
     ctx.exit(0 if document["state"] == "enforcing" else 1)
 
 
+@click.command(
+    "exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@click.option("--scope", "name", help="Which scope; not needed where there is one.")
+@click.argument("command", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
+@config_option
+def exec_(name: str | None, command: tuple[str, ...], config_path: Path) -> None:
+    """Run CMD inside a scope's cgroup; never outside it. Init starts dockerd this way."""
+    from ramnet.kernel.admission import enter
+
+    settings = config.load(config_path)
+    require_root("ramnet exec")
+    enter(_scope_named(settings, name), settings.run_dir)
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - the caller's own program, without a shell
+    except OSError as error:
+        raise ConfigError(f"cannot run {command[0]}: {error.strerror}") from error
+
+
+def _scope_named(settings: config.Config, name: str | None) -> config.Scope:
+    named = [scope for scope in settings.scopes if name in (None, scope.name)]
+    if len(named) != 1:
+        known = ", ".join(scope.name for scope in settings.scopes)
+        what = "--scope is needed" if name is None else f"there is no scope {name!r}"
+        raise ConfigError(f"{what}; scopes are: {known}")
+    return named[0]
+
+
 def _enforcer(settings: config.Config, scope: config.Scope) -> "Enforcing":
     from ramnet.kernel.enforcer import Enforcer
 
@@ -92,6 +127,8 @@ def _remove(settings: config.Config) -> None:
         for scope in settings.scopes:
             try:
                 _remove_scope(settings, scope)
+            except NamespaceAbsentError:  # and its rules with it
+                continue
             except RamnetError as error:  # the others are taken away all the same
                 errors.append(error)
         _release_own_hold()
@@ -128,7 +165,11 @@ def enforcer_plan(settings: config.Config) -> dict[str, Any]:
 
     plans = {}
     for scope in settings.scopes:
-        enforcer = Enforcer(settings, scope)
+        try:
+            enforcer = Enforcer(settings, scope)
+        except NamespaceAbsentError as error:
+            plans[scope.name] = f"# waiting: {error}\n"
+            continue
         try:
             plans[scope.name] = enforcer.plan()
         finally:

@@ -54,15 +54,25 @@ def _scopes(scopes: list[dict[str, Any]]) -> Table:
         rules = scope["rules"]
         table.add_row(
             _text(scope["name"]),
-            _text(scope["netns"]),
-            _text(scope["tier"]),
-            f"pid {scope['gate_pid']}, {scope['restarts']} restarts"
-            if scope["gate_pid"]
-            else "[red]down[/]",
+            _place(scope),
+            _text(scope["tier"] or "-"),
+            _gate(scope),
             "intact" if rules["intact"] and not rules["problem"] else "[red]not intact[/]",
             ", ".join(f"{kind} {n}" for kind, n in (rules["refused_packets"] or {}).items()),
         )
     return table
+
+
+def _place(scope: dict[str, Any]) -> str:
+    if scope.get("scoping") in (None, "namespace"):
+        return _text(scope["netns"])
+    return _text(f"{scope['netns']}, {scope['cgroup']} by {scope['scoping']}")
+
+
+def _gate(scope: dict[str, Any]) -> str:
+    if scope["gate_pid"]:
+        return f"pid {scope['gate_pid']}, {scope['restarts']} restarts"
+    return "waiting" if scope.get("state") == "waiting" else "[red]down[/]"
 
 
 def _grid(rows: Iterable[tuple[str, str]]) -> Table:

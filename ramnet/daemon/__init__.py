@@ -22,6 +22,8 @@ What each module promises:
   that from then on connections wait in a backlog or are refused; nothing after it can open a way.
 * What another tool does to rules or routes is undone at the kernel's report of it, and told with
   the name of the program; a look each second stands behind that, since reports can be lost.
+* A scope may come late, go, and return as another (``ScopeLife``): what is there is closed off
+  within a look, four a second; what is not there is said to be waited for, and holds up nothing.
 * Either side's death leaves the rules. Gates die with the supervisor (``PR_SET_PDEATHSIG``, and
   the end of the channel); a dead or mute gate is replaced, with the same listening sockets and
   the policy in force, so connections that wait in the backlog are served by its successor.

@@ -33,6 +33,10 @@ class Adoption:
         answers = (keeper.answer for keeper in self._keepers())
         return next((answer for answer in answers if isinstance(answer, Adopted)), None)
 
+    def introduce(self, keeper: GateKeeper) -> None:
+        """Give the order in force to the gate of a scope that appeared later."""
+        keeper.order(self._order)
+
     async def install(self, blob: int | None, reason: str) -> None:
         """Order it, and wait until every gate has adopted it.
 

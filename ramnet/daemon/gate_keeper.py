@@ -45,6 +45,7 @@ class Place:
     namespace: int
     cgroup: Path | None
     listeners: dict[str, list[socket.socket]]
+    dial: str = "scope"
 
 
 class GateKeeper:
@@ -141,6 +142,8 @@ class GateKeeper:
         arguments = [f"--channel={theirs.fileno()}", f"--netns={place.namespace}"]
         if place.cgroup is not None:
             arguments.append(f"--cgroup={place.cgroup}")
+        if place.dial == "own":
+            arguments.append("--dial-own")
         fds = (theirs.fileno(), place.namespace)
         return Child([*self._command, *arguments], pass_fds=fds)
 

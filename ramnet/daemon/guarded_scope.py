@@ -73,6 +73,9 @@ class Enforcing(Protocol):
     def close(self) -> None:
         """Let go; the rules stay."""
 
+    def leave(self) -> None:
+        """Let go of a namespace that the scope is no longer in; its rules stay and refuse."""
+
     def describe(self) -> dict[str, Any]:
         """For ``ramnet status``."""
 
@@ -90,6 +93,7 @@ class GuardedScope:
         spec: GateSpec,
         *,
         netns: str,
+        dial: str = "scope",
         tell: Callable[[str], None],
         changed: Callable[[], None],
         command: Sequence[str] = WORKER,
@@ -107,7 +111,7 @@ class GuardedScope:
             raise ConfigError(f"scope {self.name}: {self.resolver_problem}")
         self.keeper = GateKeeper(
             spec,
-            Place(enforcer.namespace_descriptor, enforcer.gate_cgroup, enforcer.listeners),
+            Place(enforcer.namespace_descriptor, enforcer.gate_cgroup, enforcer.listeners, dial),
             self._surroundings(),
             tell=tell,
             changed=changed,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ramnet.audit import Event, EventLog
-from ramnet.config import Config
+from ramnet.config import Config, Scope
 from ramnet.daemon import authority, places, status
 from ramnet.daemon.adoption import Adoption
 from ramnet.daemon.compiler import compile_document
@@ -22,6 +22,7 @@ from ramnet.daemon.guarded_scope import Enforcing, GuardedScope, MakeEnforcer, g
 from ramnet.daemon.news import News
 from ramnet.daemon.notify import notify, watchdog_interval
 from ramnet.daemon.policy_keeper import Compile, PolicyKeeper
+from ramnet.daemon.scope_life import ScopeLife
 from ramnet.errors import RamnetError
 from ramnet.kernel.docker import DockerProxy, gather_proxies
 
@@ -60,8 +61,10 @@ class Service:
         self._config, self._means = config, means
         self._events = EventLog(places.service_log(config))
         self._began = time.monotonic()
-        self._enforcers: list[Enforcing] = []
-        self._scopes: list[GuardedScope] = []
+        self._lives = [
+            ScopeLife(config, scope, means.make_enforcer, self.tell) for scope in config.scopes
+        ]
+        self._ca: authority.Authority | None = None
         self._state, self._decided, self._started = "starting", False, False
         self._ca_problem: str | None = None
         self._docker_problems: list[str] = []
@@ -99,25 +102,25 @@ class Service:
 
     def _guard(self) -> None:
         """Rules first, for every scope; what comes from then on waits or is refused."""
-        for scope in self._config.scopes:
-            enforcer = self._means.make_enforcer(self._config, scope)
-            self._enforcers.append(enforcer)
-            enforcer.install()
-            for problem in enforcer.problems:
-                self.tell(f"scope {scope.name}: {problem}")
+        for life in self._lives:
+            life.close_off(self._lives)
         self._means.release_own_hold()
-        ca = self._authority()
-        for scope, enforcer in zip(self._config.scopes, self._enforcers, strict=True):
-            guarded = GuardedScope(
-                self._config,
-                enforcer,
-                gate_spec(self._config, scope, enforcer, authority=ca),
-                netns=scope.netns,
-                tell=self.tell,
-                changed=self._news.publish,
-                command=self._means.worker,
-            )
-            self._scopes.append(guarded)
+        self._ca = self._authority()
+        for life in self._lives:
+            if life.closed_off:
+                life.guard(self._make_guarded)
+
+    def _make_guarded(self, scope: Scope, enforcer: Enforcing) -> GuardedScope:
+        return GuardedScope(
+            self._config,
+            enforcer,
+            gate_spec(self._config, scope, enforcer, authority=self._ca),
+            netns=scope.netns,
+            dial=scope.dial,
+            tell=self.tell,
+            changed=self._news.publish,
+            command=self._means.worker,
+        )
 
     def _authority(self) -> authority.Authority | None:
         if self._config.denial.tls != "certificate":
@@ -130,7 +133,7 @@ class Service:
             return None
 
     async def _serve(self) -> None:
-        for scope in self._scopes:
+        for scope in self._scopes():
             scope.start()
         try:
             async with asyncio.TaskGroup() as duties:
@@ -159,9 +162,18 @@ class Service:
     async def _look_around(self) -> None:
         while True:
             await asyncio.sleep(LOOK)
-            for scope in self._scopes:
+            for life in self._lives:
+                await self._follow(life)
+            for scope in self._scopes():
                 scope.look()
             self._report()
+
+    async def _follow(self, life: ScopeLife) -> None:
+        """Pick up a namespace that appeared, or that took the place of another."""
+        began = await life.follow(self._lives, self._make_guarded)
+        if began is not None:
+            self._adoption.introduce(began.keeper)
+            began.start()
 
     async def _look_at_docker(self) -> None:
         while True:
@@ -198,7 +210,10 @@ class Service:
             self.tell(state)
 
     def _keepers(self) -> list[GateKeeper]:
-        return [scope.keeper for scope in self._scopes]
+        return [scope.keeper for scope in self._scopes()]
+
+    def _scopes(self) -> list[GuardedScope]:
+        return [life.guarded for life in self._lives if life.guarded is not None]
 
     async def _status(self) -> dict[str, Any]:
         return status.document(
@@ -206,35 +221,30 @@ class Service:
             state=self._state,
             uptime=time.monotonic() - self._began,
             policy=status.describe_policy(self._policy, self._adoption.adopted),
-            scopes=[scope.describe() for scope in self._scopes],
+            scopes=[life.describe() for life in self._lives],
             warnings=self._warnings(),
         )
 
     def _warnings(self) -> list[str]:
-        found = [self._ca_problem, *(scope.resolver_problem for scope in self._scopes)]
-        found += [problem for enforcer in self._enforcers for problem in enforcer.problems]
+        found = [self._ca_problem, *(line for life in self._lives for line in life.warnings())]
         return [*filter(None, found), *status.config_warnings(self._config), *self._docker_problems]
 
     async def _down(self) -> dict[str, Any]:
         """Gates first, then the rules, so that nothing of the gates' dies half open."""
         self._end.set()
-        scopes, self._scopes = self._scopes, []
-        self._enforcers = []
-        for scope in scopes:
-            await scope.keeper.stop()
-        for scope in scopes:
-            scope.remove()
+        lives, self._lives = self._lives, []
+        for life in lives:
+            await life.stop()
+        for life in lives:
+            life.remove()
         self.tell("down: every rule is taken away")
         return {"state": "down"}
 
     async def _close(self) -> None:
         notify("STOPPING=1")
         await self._control.close()
-        for scope in self._scopes:
-            scope.stop_mending()
-        for keeper in self._keepers():
-            await keeper.stop()
-        for enforcer in self._enforcers:
-            enforcer.close()
+        for life in self._lives:
+            await life.stop()
+            life.close()
         self._events.close()
         self._lock.release()

@@ -22,8 +22,10 @@ import msgspec
 
 from ramnet.daemon import channel
 from ramnet.errors import PolicyError, RamnetError
+from ramnet.gate import outward
 from ramnet.gate.spec import GateSpec, Surroundings
 from ramnet.kernel import cgroup, netns
+from ramnet.kernel.libc import set_no_new_privs
 from ramnet.kernel.process import confine
 from ramnet.policy import Policy
 from ramnet.ruleset import GATE_UID
@@ -64,12 +66,15 @@ def main(arguments: Sequence[str], make_gate: MakeGate | None = None) -> int:
     parser.add_argument("--channel", type=int, required=True)
     parser.add_argument("--netns", type=int, required=True)
     parser.add_argument("--cgroup", type=Path)
+    parser.add_argument("--dial-own", action="store_true")
     options = parser.parse_args(arguments)
     try:
-        netns.enter(options.netns)
-        os.close(options.netns)
         if options.cgroup is not None:
             cgroup.join(options.cgroup, os.getpid())
+        if options.dial_own:
+            outward.stay_behind(set_no_new_privs)
+        netns.enter(options.netns)
+        os.close(options.netns)
         make = make_gate or _load_gate()
         confine(GATE_UID, GATE_UID, open_files=_open_files())
         asyncio.run(_serve(socket.socket(fileno=options.channel), make))

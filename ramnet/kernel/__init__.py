@@ -7,6 +7,8 @@ must happen inside a network namespace runs on that namespace's own thread
 stay bound to the namespace of the thread that made them.
 
 ``hold`` is the other door: it refuses everything at boot, and shares only what is quick to load.
+A scope may be one cgroup: ``scope_cgroup`` makes and holds its directories, ``scoping`` finds out
+by a packet which means of the kernel tells its sockets apart, ``admission`` puts a program in.
 
 Nothing here parses a byte that came over a network; what is read is the kernel's own word.
 Importing this package imports none of its libraries: pyroute2 costs 0.3 s and is loaded by the

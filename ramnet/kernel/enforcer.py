@@ -12,7 +12,7 @@ from typing import Any, Final
 from ramnet import ruleset
 from ramnet.config import Config, Exempt, Scope
 from ramnet.errors import ConfigError, KernelRefusedError
-from ramnet.kernel import cgroup, listeners, routes, tamper
+from ramnet.kernel import cgroup, listeners, routes, scoping, tamper
 from ramnet.kernel.netns import Namespace
 from ramnet.kernel.nft import Nft
 from ramnet.kernel.probe import probe
@@ -44,7 +44,7 @@ class Enforcer:
             ConfigError: the namespace or an exemption's user does not exist.
             KernelRefusedError: no tier can be had, or privilege is missing.
         """
-        self._explicit = config.proxy.explicit
+        self._explicit = config.proxy.explicit if _is_first(config, scope) else []
         self._exemptions = tuple(map(_exemption, config.exempt))
         self.scope = scope
         self.namespace = Namespace(scope.netns)
@@ -52,6 +52,7 @@ class Enforcer:
         try:
             self.capabilities, self._gate = probe(self._cgroup)
             self.tier, self.reason = ruleset.choose_tier(self.capabilities)
+            self._scoping = scoping.choose(scope, self.tier, self.capabilities, config.run_dir)
         except BaseException:
             self.namespace.close()
             self._cgroup.discard()
@@ -59,7 +60,7 @@ class Enforcer:
         self._nft = self.namespace.call(Nft)
         self._listening = self.namespace.call(ListeningPorts)
         self._changes = self.namespace.call(Changes)
-        self._watch = self.namespace.call(Watch, ruleset.TABLE, routes.ROUTE_PROTOCOL)
+        self._watch = self.namespace.call(Watch, self.table, routes.ROUTE_PROTOCOL)
         self._generation = 0
         self._astray: set[str] = set()
         """Sinkholes that this machine's own policy routing sends elsewhere, route or no route."""
@@ -77,6 +78,11 @@ class Enforcer:
     def namespace_descriptor(self) -> int:
         """Open file of the scope's network namespace."""
         return self.namespace.descriptor
+
+    @property
+    def table(self) -> str:
+        """The table (family inet) that holds the scope's rules."""
+        return self._scoping.table
 
     @property
     def gate_cgroup(self) -> Path | None:
@@ -105,9 +111,12 @@ class Enforcer:
         )
         _, self.sinkhole6 = self.namespace.call(routes.add_sinkhole_routes)
         self.apply()
+        if self._scoping.members is None:
+            self._delete(ruleset.member_table(self.scope.name))
 
     def apply(self) -> None:
         """Set the whole desired state from what is true now; again and again if need be."""
+        self._scoping.renew()
         self._near = self.namespace.call(read_near)
         self._old = self._old_ports()
         self._ephemeral = None
@@ -121,7 +130,7 @@ class Enforcer:
         for _ in range(_TRIES):
             ours = self._watch.generation() + 1
             self._put(situation)
-            listing = self.namespace.call(self._nft.chains, ruleset.TABLE)
+            listing = self.namespace.call(self._nft.chains, self.table)
             if listing is not None and self._watch.generation() in (ours, 0):
                 break
         if listing is None:
@@ -148,7 +157,7 @@ class Enforcer:
         """
         if self._installed is None:
             return ""
-        before = self.namespace.call(self._nft.chains, ruleset.TABLE)
+        before = self.namespace.call(self._nft.chains, self.table)
         changed = before != self._expected
         if changed or sets:
             self._put(self._installed)  # closed again; the rest may take longer
@@ -172,6 +181,8 @@ class Enforcer:
         """Bring the sets up to date; True if addresses or container networks changed."""
         if self._installed is None:
             return False
+        if self._scoping.moved():
+            self.apply()
         listening = self._listening_ports()
         if listening != self._installed.listening:
             self._follow_listening(self._installed.listening, listening)
@@ -184,7 +195,7 @@ class Enforcer:
         """Tell what changed: any user may listen on all ports, and the whole set costs seconds."""
         gone, come = (map(str, sorted(ports)) for ports in (before - now, now - before))
         try:
-            self._change_sets(redirect.render_changes("listening", gone, come))
+            self._change_sets(redirect.render_changes("listening", gone, come, self.table))
         except KernelRefusedError:  # somebody else changed the set
             self._replace("listening", map(str, sorted(now)))
 
@@ -199,7 +210,7 @@ class Enforcer:
         return True
 
     def _replace(self, name: str, elements: Any) -> None:
-        self._change_sets(redirect.render_elements(name, elements))
+        self._change_sets(redirect.render_elements(name, elements, self.table))
 
     def _change_sets(self, text: str) -> None:
         before = self._watch.generation()
@@ -220,22 +231,29 @@ class Enforcer:
         generation = self._watch.generation()
         if generation and generation == self._generation:
             return True  # no transaction since they were last read
-        stand = self.namespace.call(self._nft.chains, ruleset.TABLE) == self._expected
+        stand = self.namespace.call(self._nft.chains, self.table) == self._expected
         self._generation = generation if stand else 0
         return stand
 
     def refused(self) -> dict[str, int]:
         """Packets that the rules refused, by protocol."""
-        counted = self.namespace.call(self._nft.counters, ruleset.TABLE)
+        counted = self.namespace.call(self._nft.counters, self.table)
         return dict(zip(_REFUSED_KINDS, counted.get("refuse", ()), strict=False))
 
     def remove(self) -> None:
-        """Take away table, routes and the gate's cgroup; closes the listeners."""
-        if self.namespace.call(self._nft.listing, ruleset.TABLE) is not None:
-            self.namespace.call(self._nft.apply, f"delete table inet {ruleset.TABLE}\n")
+        """Take away tables, routes and cgroups; closes the listeners."""
+        self._delete(self.table)
+        if self.scope.cgroup is not None:
+            self._delete(ruleset.member_table(self.scope.name))
         self.namespace.call(routes.remove_sinkhole_routes)
         self.close()
         self._cgroup.remove()
+        if self._scoping.cgroup is not None:
+            self._scoping.cgroup.remove()
+
+    def _delete(self, table: str) -> None:
+        if self.namespace.call(self._nft.listing, table) is not None:
+            self.namespace.call(self._nft.apply, f"delete table inet {table}\n")
 
     def close(self) -> None:
         """Let go of sockets and namespace; the rules stay and refuse."""
@@ -246,6 +264,13 @@ class Enforcer:
         self.namespace.close()
         if self._installed is None:
             self._cgroup.discard()
+            if self._scoping.cgroup is not None:
+                self._scoping.cgroup.discard()
+
+    def leave(self) -> None:
+        """``close``, and no gate will come here again; the scope's cgroup is still in use."""
+        self.close()
+        self._cgroup.remove()
 
     def describe(self) -> dict[str, Any]:
         """What ``ramnet status`` says of it."""
@@ -254,18 +279,23 @@ class Enforcer:
             "netns": self.scope.netns,
             "tier": self.tier.value,
             "reason": self.reason,
-            "scoping": "namespace",
+            "scoping": self._scoping.means,
+            "scoping_reason": self._scoping.reason,
+            "cgroup": self.scope.cgroup,
+            "table": self.table,
             "gate_identity": "uid and cgroup" if self._gate.cgroup else "uid",
             "missing_capabilities": list(self.capabilities.missing()),
             "container_networks": sorted(self._near.containers4 | self._near.containers6),
         }
 
     def _listening_ports(self) -> frozenset[int]:
-        return self._listening.read() - self.gate_ports
+        listening = self._listening.read()
+        # Members come to the explicit proxy by the rules, as they come to every port that is near.
+        return listening if self._scoping.members else listening - self.gate_ports
 
     def _old_ports(self) -> tuple[frozenset[int], frozenset[int]]:
         """Ports of connections older than the rules; where rules stand, those that they knew."""
-        standing = self.namespace.call(self._nft.listing, ruleset.TABLE)
+        standing = self.namespace.call(self._nft.listing, self.table)
         if standing is not None and self._installed is not None:
             return self._old
         known = None if standing is None else grammar.port_sets(standing, "old_tcp", "old_udp")
@@ -287,12 +317,18 @@ class Enforcer:
             old_tcp=self._old[0],
             old_udp=self._old[1],
             ephemeral=self._ephemeral_range(),
+            members=self._scoping.members,
         )
 
     def _ephemeral_range(self) -> tuple[int, int]:
         if self._ephemeral is None:
             self._ephemeral = self.namespace.call(_ephemeral_ports)
         return self._ephemeral
+
+
+def _is_first(config: Config, scope: Scope) -> bool:
+    """Of the scopes in one namespace one has the explicit listeners; every gate serves them."""
+    return next(other for other in config.scopes if other.netns == scope.netns) == scope
 
 
 def _planned_ports() -> ruleset.Ports:

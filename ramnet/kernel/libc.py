@@ -10,6 +10,7 @@ from typing import Final
 from ramnet.errors import KernelRefusedError
 
 CLONE_NEWNET: Final = 0x40000000
+_MNT_DETACH: Final = 2
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -25,6 +26,17 @@ def setns(descriptor: int, kind: int) -> None:
 def unshare(kind: int) -> None:
     """unshare(2): give the calling thread a namespace of its own."""
     _check(_libc.unshare(kind), "unshare")
+
+
+def mount(source: str, target: str, kind: str, options: str) -> None:
+    """mount(2), without flags."""
+    words = (source.encode(), target.encode(), kind.encode(), 0, options.encode())
+    _check(_libc.mount(*words), f"to mount {kind} ({options})")
+
+
+def unmount(target: str) -> None:
+    """umount2(2) with MNT_DETACH."""
+    _check(_libc.umount2(target.encode(), _MNT_DETACH), "umount2")
 
 
 def die_with_parent(signal_number: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from ramnet.errors import ConfigError, KernelRefusedError
+from ramnet.errors import ConfigError, KernelRefusedError, NamespaceAbsentError
 from ramnet.kernel import libc
 
 _P = ParamSpec("_P")
@@ -21,7 +21,8 @@ def namespace_path(netns: str) -> str:
     """The file that stands for the namespace.
 
     Raises:
-        ConfigError: the words cannot be read, or the pid file is absent or holds no pid.
+        ConfigError: the words cannot be read.
+        NamespaceAbsentError: the pid file is absent or holds no pid.
     """
     if netns == "self":
         return _SELF
@@ -34,17 +35,26 @@ def namespace_path(netns: str) -> str:
     return netns
 
 
+def inode_of(netns: str) -> int | None:
+    """The identity of the namespace that the words name now; None where there is none."""
+    try:
+        found = Path(namespace_path(netns)).stat()
+    except (ConfigError, OSError):
+        return None
+    return found.st_ino
+
+
 def _read_pidfile(path: str) -> str:
     try:
         with Path(path).open(encoding="ascii", errors="replace") as file:
             return file.read(32).strip()
     except OSError as error:
-        raise ConfigError(f"cannot read pid file {path}: {error.strerror}") from None
+        raise NamespaceAbsentError(f"cannot read pid file {path}: {error.strerror}") from None
 
 
 def _pid_path(pid: str, netns: str) -> str:
     if not (pid.isascii() and pid.isdigit()):
-        raise ConfigError(f"netns {netns!r}: {pid!r} is no process id")
+        raise NamespaceAbsentError(f"netns {netns!r}: {pid!r} is no process id")
     return f"/proc/{pid}/ns/net"
 
 
@@ -65,7 +75,7 @@ class Namespace:
         """Open it.
 
         Raises:
-            ConfigError: there is no such namespace.
+            NamespaceAbsentError: there is no such namespace (now).
             KernelRefusedError: it may not be opened or entered.
         """
         # Half the time that ``ramnet hold`` may take would go into loading this.
@@ -97,5 +107,7 @@ def _open(path: str, netns: str) -> int:
     except PermissionError:
         raise KernelRefusedError(f"netns {netns!r}: no permission to open {path}") from None
     except OSError as error:
-        raise ConfigError(f"netns {netns!r}: cannot open {path}: {error.strerror}") from None
+        raise NamespaceAbsentError(
+            f"netns {netns!r}: cannot open {path}: {error.strerror}"
+        ) from None
     return descriptor

@@ -5,19 +5,25 @@ unsupported expression rolls a whole transaction back), so each capability is a 
 is loaded, read back and thrown away with its namespace.
 """
 
+import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from ramnet.errors import KernelRefusedError
+from ramnet.errors import ConfigError, KernelRefusedError
 from ramnet.kernel import libc
 from ramnet.kernel.cgroup import GateCgroup, nft_path
 from ramnet.kernel.nft import Nft
 from ramnet.ruleset import Capabilities, GateIdentity
+
+WITHOUT: Final = "RAMNET_WITHOUT"
+"""Environment variable: capabilities to do without, by name and comma, whatever the kernel has.
+It takes away only, so that every tier can be walked on one kernel."""
 
 _R = TypeVar("_R")
 
@@ -34,6 +40,11 @@ _RULES: Final[dict[str, tuple[str, str]]] = {
     "counter": (_FILTER, "counter drop"),
     "skuid": (_FILTER, "meta skuid 1 accept"),
     "ct_mark": (_FILTER, "ct mark set 0x1"),
+    "meta_cgroup": (_FILTER, "meta cgroup 0x10001 accept"),
+    "socket_lookup": (
+        "type filter hook input priority 0; policy accept;",
+        "socket transparent 0 accept",
+    ),
     "dynamic_sets": (_FILTER, "meta l4proto tcp add @seen { ct original proto-dst timeout 1d }"),
 }
 _CGROUP_LEVELS: Final = range(1, 9)
@@ -47,12 +58,20 @@ _SEND_FROM_CGROUP: Final = (
 def probe(gate: GateCgroup) -> tuple[Capabilities, GateIdentity]:
     """Find out what the kernel can do and how the gate's own sockets can be told apart.
 
-    Makes the gate's cgroup, since only a packet out of it shows that it can be matched.
+    Makes the gate's cgroup, since only a packet out of it shows that it can be matched. What
+    ``RAMNET_WITHOUT`` names is taken as not there.
 
     Raises:
+        ConfigError: ``RAMNET_WITHOUT`` names what is no capability.
         KernelRefusedError: no network namespace may be made, or nf_tables is not there.
     """
-    return _in_scratch_namespace(partial(_probe_here, gate))
+    without = frozenset(filter(None, map(str.strip, os.environ.get(WITHOUT, "").split(","))))
+    if unknown := without - Capabilities().listed().keys():
+        raise ConfigError(f"{WITHOUT}: there is no capability {', '.join(sorted(unknown))}")
+    found, identity = _in_scratch_namespace(partial(_probe_here, gate))
+    if "socket_cgroupv2" in without:
+        identity = GateIdentity()
+    return replace(found, **dict.fromkeys(without, False)), identity
 
 
 def _in_scratch_namespace(function: Callable[[], _R]) -> _R:
@@ -127,3 +146,13 @@ def _matches(nft: Nft, directory: Path, match: str) -> bool:
     counted = nft.counters(_TABLE).get("probe", [0])
     nft.apply(f"delete table inet {_TABLE}\n")
     return counted[0] > 0
+
+
+def first_match(directory: Path, matches: Sequence[str]) -> str | None:
+    """The first of ``matches`` that a packet of a process in ``directory`` is seen to meet."""
+
+    def look() -> str | None:
+        nft = Nft()
+        return next((match for match in matches if _matches(nft, directory, match)), None)
+
+    return _in_scratch_namespace(look)

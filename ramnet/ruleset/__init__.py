@@ -32,6 +32,11 @@ Tier ``redirect``, one table ``inet ramnet`` in each scope's network namespace::
         to 127/8, ::1 or a sinkhole by a real interface     dropped
         translated to a container, not by a bridge          dropped
 
+A scope that is one cgroup has a table of its own, ``inet ramnet_<scope>`` (``members``): the same
+chains behind one question, "is it a socket of the cgroup?", which everybody else's packets answer
+with no and meet nothing more. There all TCP to what is near goes to the gate, since a proxy
+outside the cgroup is not restricted itself, and old connections on loopback end.
+
 ``trace`` walks a packet through that text in memory; ``grammar`` reads the text, and the kernel's
 listing of it as well.
 
@@ -78,13 +83,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ramnet.ruleset.names import GATE_UID, SINKHOLE4, SINKHOLE6, TABLE
-    from ramnet.ruleset.redirect import render_table
+    from ramnet.ruleset.plan import render_table
     from ramnet.ruleset.situation import (
         Capabilities,
         Exemption,
         GateIdentity,
+        Members,
         Ports,
         Situation,
+        member_table,
     )
     from ramnet.ruleset.tier import Tier, choose_tier
 
@@ -96,14 +103,16 @@ __all__ = [
     "Capabilities",
     "Exemption",
     "GateIdentity",
+    "Members",
     "Ports",
     "Situation",
     "Tier",
     "choose_tier",
+    "member_table",
     "render_table",
 ]
 
-_MODULES = ("names", "situation", "tier", "redirect")
+_MODULES = ("names", "situation", "tier", "plan")
 
 
 def __getattr__(name: str) -> Any:

@@ -253,7 +253,8 @@ def _statement(kind: str, convert: Callable[[str], int | str] = str) -> _Reader:
 
 
 _SELECTORS: Final = (
-    "meta l4proto", "meta nfproto", "meta skuid", "ip daddr", "ip6 daddr",
+    "meta l4proto", "meta nfproto", "meta skuid", "meta cgroup", "socket transparent",
+    "ip daddr", "ip6 daddr",
     "(?:tcp|udp|sctp) (?:sport|dport)", "icmp type", "icmpv6 type",
     "oifname", "iifname", "oif", "iif", "ct state", "ct direction", "ct status", "ct mark(?! set)",
 )  # fmt: skip

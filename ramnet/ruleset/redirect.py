@@ -14,9 +14,9 @@ _USER_SOCKET: Final = "meta skuid 0-4294967294"
 _KERNEL_SERVED_UDP: Final = (68, 546, 4789)
 """Inbound DHCP and VXLAN, should the ephemeral range be wide enough to hold them."""
 
-_IN_MIDSTREAM = "tcp flags & (fin | syn | rst | ack) != syn"
-_ICMP_ERRORS = "destination-unreachable, time-exceeded, parameter-problem"
-_ICMPV6_NEEDED = (
+IN_MIDSTREAM = "tcp flags & (fin | syn | rst | ack) != syn"
+ICMP_ERRORS = "destination-unreachable, time-exceeded, parameter-problem"
+ICMPV6_NEEDED = (
     "destination-unreachable, packet-too-big, time-exceeded, parameter-problem, "
     "nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, "
     "mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report"
@@ -30,34 +30,42 @@ def render_table(situation: Situation) -> str:
     anew, all in one transaction: there is no moment without rules.
     """
     body = [
-        *_sets(situation),
-        *_chain("to_gate", "nat", "output", -101, "accept", _to_gate(situation)),
-        *_chain("output", "filter", "output", 0, "drop", _output(situation)),
-        *_plain_chain("redirected", _redirected(situation)),
-        *_plain_chain("refuse", _refuse()),
-        *_chain("input", "filter", "input", 0, "accept", _input(situation)),
-        *_chain("leaving", "filter", "postrouting", 300, "accept", _leaving()),
+        *sets(situation),
+        *base_chain("to_gate", "nat", "output", -101, "accept", _to_gate(situation)),
+        *base_chain("output", "filter", "output", 0, "drop", _output(situation)),
+        *plain_chain("redirected", redirected(situation)),
+        *plain_chain("refuse", refuse()),
+        *base_chain("input", "filter", "input", 0, "accept", _input(situation)),
+        *base_chain("leaving", "filter", "postrouting", 300, "accept", _leaving()),
     ]
+    return replace_table(TABLE, body)
+
+
+def replace_table(name: str, body: Iterable[str]) -> str:
+    """One transaction that makes the table ``name`` hold ``body`` and nothing else."""
     inner = "\n".join(f"\t{line}" for line in body)
-    return f"table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n{inner}\n}}\n"
+    return f"table inet {name}\ndelete table inet {name}\ntable inet {name} {{\n{inner}\n}}\n"
 
 
-def render_elements(name: str, elements: Iterable[str]) -> str:
+def render_elements(name: str, elements: Iterable[str], table: str = TABLE) -> str:
     """Replace what a set holds, in one transaction."""
     listed = ", ".join(elements)
-    add = f"add element inet {TABLE} {name} {{ {listed} }}\n" if listed else ""
-    return f"flush set inet {TABLE} {name}\n{add}"
+    add = f"add element inet {table} {name} {{ {listed} }}\n" if listed else ""
+    return f"flush set inet {table} {name}\n{add}"
 
 
-def render_changes(name: str, gone: Iterable[str], come: Iterable[str]) -> str:
+def render_changes(
+    name: str, gone: Iterable[str], come: Iterable[str], table: str = TABLE
+) -> str:
     """The same where few of many elements change; refused whole if one of ``gone`` is not there."""
     steps = (("delete", ", ".join(gone)), ("add", ", ".join(come)))
     return "".join(
-        f"{step} element inet {TABLE} {name} {{ {listed} }}\n" for step, listed in steps if listed
+        f"{step} element inet {table} {name} {{ {listed} }}\n" for step, listed in steps if listed
     )
 
 
-def _sets(situation: Situation) -> Iterator[str]:
+def sets(situation: Situation) -> Iterator[str]:
+    """The sets that the rules ask."""
     for name in ("listening", "old_tcp", "old_udp"):
         ports: frozenset[int] = getattr(situation, name)
         yield from _set(name, "type inet_service;", map(str, ports))
@@ -78,14 +86,16 @@ def _natural(text: str) -> tuple[int, str]:
     return (len(text), text) if text.isdigit() else (0, text)
 
 
-def _chain(
+def base_chain(
     name: str, kind: str, hook: str, priority: int, policy: str, rules: Iterable[str]
 ) -> Iterator[str]:
+    """A chain at a hook of netfilter."""
     head = f"type {kind} hook {hook} priority {priority}; policy {policy};"
-    yield from _plain_chain(name, [head, *rules])
+    yield from plain_chain(name, [head, *rules])
 
 
-def _plain_chain(name: str, rules: Iterable[str]) -> Iterator[str]:
+def plain_chain(name: str, rules: Iterable[str]) -> Iterator[str]:
+    """A chain that others go to."""
     yield f"chain {name} {{"
     for rule in rules:
         yield f"\t{rule}"
@@ -95,12 +105,12 @@ def _plain_chain(name: str, rules: Iterable[str]) -> Iterator[str]:
 def _to_gate(situation: Situation) -> Iterator[str]:
     ports = situation.ports
     yield f"{_gate(situation.gate)} accept"
-    for exemption in filter(_would_be_redirected, situation.exemptions):
-        yield f"{_exempted(exemption)} accept"
+    for exemption in filter(would_be_redirected, situation.exemptions):
+        yield f"{exempted(exemption)} accept"
     yield f"udp dport 53 redirect to :{ports.resolver}"
     yield f"tcp dport 53 redirect to :{ports.resolver}"
     # NAT would take a connection in mid-stream for a new one.
-    yield f"{_IN_MIDSTREAM} accept"
+    yield f"{IN_MIDSTREAM} accept"
     yield f"ip daddr {SINKHOLE4} meta l4proto tcp redirect to :{ports.proxy}"
     yield f"ip6 daddr {SINKHOLE6} meta l4proto tcp redirect to :{ports.proxy}"
     published = " tcp dport != @published" if situation.capabilities.dynamic_sets else ""
@@ -110,13 +120,12 @@ def _to_gate(situation: Situation) -> Iterator[str]:
 
 
 def _output(situation: Situation) -> Iterator[str]:
-    low, high = situation.ephemeral
     # NAT of a client's earlier connection also takes a later one of the gate's from the same port
     # to the same server, and the gate would ask itself.
-    for ours in _listeners(situation):
+    for ours in listeners(situation):
         yield f"{_gate(situation.gate)} ct direction original ct status dnat {ours} goto refuse"
     yield from _owned(situation)
-    for excepted in (_gate(situation.gate), *map(_exempted, situation.exemptions)):
+    for excepted in (_gate(situation.gate), *map(exempted, situation.exemptions)):
         yield f"{excepted} accept"
     # The reset that answers goes by loopback and carries the same mark.
     yield f'oifname != "lo" ct mark {CUT_MARK:#x} goto refuse'
@@ -139,16 +148,10 @@ def _output(situation: Situation) -> Iterator[str]:
     yield f"ip6 daddr {SINKHOLE6} goto refuse"
     yield f'oifname "lo" {local}'
     yield 'oifname "lo" accept'
-    inbound = sorted(p for p in situation.listening if not low <= p <= high)
-    if inbound:
-        served = ", ".join(map(str, inbound))
-        yield f"tcp sport {{ {served} }} tcp flags & syn == 0 accept"
-    # By the interface too: a socket bound to the uplink sends container addresses there.
-    for near in ("ip daddr @containers4", "ip6 daddr @containers6"):
-        yield f"oif @bridges {near} udp dport != {{ 443, 853 }} accept"
-        yield f"oif @bridges {near} meta l4proto != {{ tcp, udp }} accept"
-    yield f"icmp type {{ {_ICMP_ERRORS} }} accept"
-    yield f"icmpv6 type {{ {_ICMPV6_NEEDED} }} accept"
+    yield from inbound_services(situation)
+    yield from near_containers()
+    yield f"icmp type {{ {ICMP_ERRORS} }} accept"
+    yield f"icmpv6 type {{ {ICMPV6_NEEDED} }} accept"
     yield "meta nfproto ipv4 meta l4proto igmp accept"
     yield "meta nfproto ipv4 udp sport 68 udp dport 67 accept"
     yield "meta nfproto ipv6 udp sport 546 udp dport 547 accept"
@@ -157,8 +160,25 @@ def _output(situation: Situation) -> Iterator[str]:
     yield "goto refuse"
 
 
-def _redirected(situation: Situation) -> Iterator[str]:
-    for ours in _listeners(situation):
+def inbound_services(situation: Situation) -> Iterator[str]:
+    """Old connections to local services, of which conntrack saw an answer first."""
+    low, high = situation.ephemeral
+    inbound = sorted(p for p in situation.listening if not low <= p <= high)
+    if inbound:
+        served = ", ".join(map(str, inbound))
+        yield f"tcp sport {{ {served} }} tcp flags & syn == 0 accept"
+
+
+def near_containers() -> Iterator[str]:
+    """To containers, TCP aside; by a bridge, since a socket bound to the uplink sends there."""
+    for near in ("ip daddr @containers4", "ip6 daddr @containers6"):
+        yield f"oif @bridges {near} udp dport != {{ 443, 853 }} accept"
+        yield f"oif @bridges {near} meta l4proto != {{ tcp, udp }} accept"
+
+
+def redirected(situation: Situation) -> Iterator[str]:
+    """What some NAT has given another destination: only to the gate, or to a container."""
+    for ours in listeners(situation):
         yield f"{ours} accept"
     for family, networks in (("ip", "@containers4"), ("ip6", "@containers6")):
         to = f"{family} daddr {networks} meta l4proto"
@@ -169,14 +189,16 @@ def _redirected(situation: Situation) -> Iterator[str]:
     yield "goto refuse"
 
 
-def _listeners(situation: Situation) -> Iterator[str]:
+def listeners(situation: Situation) -> Iterator[str]:
+    """Packets to the gate's own sockets."""
     resolver, proxy = situation.ports.resolver, situation.ports.proxy
     for loopback in ("ip daddr 127.0.0.1", "ip6 daddr ::1"):
         yield f"{loopback} tcp dport {{ {resolver}, {proxy} }}"
         yield f"{loopback} udp dport {resolver}"
 
 
-def _refuse() -> Iterator[str]:
+def refuse() -> Iterator[str]:
+    """Say no: a reset, or an ICMP error."""
     yield "meta l4proto tcp counter reject with tcp reset"
     yield "meta l4proto udp counter reject with icmpx type port-unreachable"
     yield "counter reject with icmpx type admin-prohibited"
@@ -187,7 +209,7 @@ def _input(situation: Situation) -> Iterator[str]:
     yield 'iifname "lo" accept'
     inbound = sorted(p for p in situation.listening if not low <= p <= high)
     other = f"tcp dport != {{ {', '.join(map(str, inbound))} }} " if inbound else ""
-    yield f"ct state new {_IN_MIDSTREAM} {other}ct mark set {CUT_MARK:#x}"
+    yield f"ct state new {IN_MIDSTREAM} {other}ct mark set {CUT_MARK:#x}"
     exempted = (e.port for e in situation.exemptions if e.proto == "udp" and e.port is not None)
     served = sorted({p for p in (*_KERNEL_SERVED_UDP, *exempted) if low <= p <= high})
     if served:
@@ -210,10 +232,11 @@ def _owned(situation: Situation) -> Iterator[str]:
     yield f"{_gate(situation.gate)} {mark}"
     for exemption in situation.exemptions:
         if exemption.uid is not None or exemption.cgroup is not None:
-            yield f"{_exempted(exemption)} {mark}"
+            yield f"{exempted(exemption)} {mark}"
 
 
-def _would_be_redirected(exemption: Exemption) -> bool:
+def would_be_redirected(exemption: Exemption) -> bool:
+    """Whether the exemption speaks of anything that goes to the gate."""
     if exemption.proto == "udp":
         return exemption.port in (None, 53)
     return exemption.proto in (None, "tcp")
@@ -228,7 +251,8 @@ def _cgroup(path: str | None, level: int) -> Iterator[str]:
         yield f'socket cgroupv2 level {level} "{path}"'
 
 
-def _exempted(exemption: Exemption) -> str:
+def exempted(exemption: Exemption) -> str:
+    """The match of an exemption."""
     parts = [] if exemption.uid is None else [f"meta skuid {exemption.uid}"]
     parts.extend(_cgroup(exemption.cgroup, exemption.cgroup_level))
     if exemption.address is not None:

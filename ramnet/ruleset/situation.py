@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 
-from ramnet.ruleset.names import GATE_UID
+from ramnet.ruleset.names import GATE_UID, TABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,14 @@ class Capabilities:
     ct_mark: bool = True
     dynamic_sets: bool = True
     socket_cgroupv2: bool = True
+    meta_cgroup: bool = True
+    socket_lookup: bool = True
+    """``socket transparent`` in an input chain: is there a socket for this packet?"""
     ipv6: bool = True
+
+    def listed(self) -> dict[str, bool]:
+        """Every capability by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def missing(self) -> tuple[str, ...]:
         """Names of the capabilities that are not there."""
@@ -64,6 +71,28 @@ class Exemption:
 
 
 @dataclass(frozen=True, slots=True)
+class Members:
+    """By what the kernel tells the sockets of a scope that is one cgroup of its namespace."""
+
+    table: str
+    cgroup: str | None = None
+    """Path below /sys/fs/cgroup, as libnftables takes it; None where a class tells them."""
+    cgroup_level: int = 1
+    class_id: int | None = None
+    """Class of net_cls."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would match nobody."""
+        if self.cgroup is None and not self.class_id:
+            raise ValueError("members need a cgroup or a class")
+
+
+def member_table(scope: str) -> str:
+    """The name of the table of a scope that is one cgroup."""
+    return f"{TABLE}_{scope.replace('-', '_')}"
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
     """One network namespace as the planner needs to know it."""
 
@@ -83,3 +112,5 @@ class Situation:
     """The same for UDP sockets that are connected to one peer."""
     ephemeral: tuple[int, int] = (32768, 60999)
     """net.ipv4.ip_local_port_range of the namespace."""
+    members: Members | None = None
+    """Whose sockets the rules are for; None: the whole namespace."""

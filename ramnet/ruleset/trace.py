@@ -51,6 +51,9 @@ class Packet:
         ifindex: index of ``oif`` or ``iif``, as the set of bridges holds it.
         uid: owner of the socket; None where the kernel made the packet without one.
         cgroup: ``level path`` pairs are compared as text, as rules give them: ``1 ramnet.gate``.
+        class_id: the class of net_cls that the socket has.
+        transparent: whether the local socket that would take an incoming packet has
+            IP_TRANSPARENT; None where there is no such socket.
         connection: None where conntrack does not track the packet (invalid).
         dnat: destination that other tools' NAT gives a new connection that ours let pass.
         rerouted: interface and index that routing chooses after NAT changed the destination.
@@ -68,6 +71,8 @@ class Packet:
     bound: bool = False
     uid: int | None = 0
     cgroup: str | None = None
+    class_id: int | None = None
+    transparent: int | None = None
     connection: Connection | None = field(default_factory=Connection)
     dnat: str | None = None
     rerouted: tuple[str, int] = ("lo", 1)
@@ -261,6 +266,8 @@ def _read_meta(selector: str, packet: Packet) -> int | str | None:
         "meta nfproto": "ipv6" if ":" in packet.destination else "ipv4",
         "meta skuid": packet.uid,
         "socket cgroupv2": packet.cgroup,
+        "meta cgroup": packet.class_id,
+        "socket transparent": packet.transparent,
         "oifname": packet.oif,
         "iifname": packet.iif,
         "oif": None if incoming else packet.ifindex,

@@ -81,6 +81,9 @@ class StubEnforcer:
     def close(self) -> None:
         self._note("close")
 
+    def leave(self) -> None:
+        self._note("leave")
+
     def describe(self) -> dict[str, Any]:
         return {
             "name": self._scope.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tests.lab.host import Host
 from tests.lab.processes import LabError, Process, Result, notify
@@ -40,11 +40,12 @@ class Docker:
         *,
         config: Mapping[str, object] | None = None,
         environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
         seconds: float = 45,
     ) -> None:
         """Start dockerd with further daemon.json keys and variables, and wait until it serves.
 
-        `environment` is where HTTPS_PROXY and HTTP_PROXY go.
+        `environment` is where HTTPS_PROXY and HTTP_PROXY go; `prefix` is what starts it.
         """
         if self.process is not None:
             raise LabError(f"{self.name} runs already")
@@ -52,7 +53,7 @@ class Docker:
         self._vm.write(path, json.dumps(self._configuration() | dict(config or {})))
         with notify(self._directory / "notify") as ready:
             self.process = self._vm.start(
-                [DAEMON, "--config-file", path],
+                [*prefix, DAEMON, "--config-file", path],
                 log=self.name,
                 environment={"NOTIFY_SOCKET": str(ready.path)} | dict(environment or {}),
             )

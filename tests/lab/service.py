@@ -69,6 +69,8 @@ class Ramnet:
         self._stopping = threading.Event()
         self.process: Process | None = None
         self.starts = 0
+        self.without = ""
+        """RAMNET_WITHOUT of the service and of its commands."""
 
     def write_config(self, text: str | None = None) -> None:
         """Write ramnet.toml; `{state}` in it stands for a directory of the vm's own."""
@@ -107,7 +109,10 @@ class Ramnet:
         self.process = self._vm.start(
             [PROGRAM, "run", "--config", CONFIG],
             log="ramnet",
-            environment={"NOTIFY_SOCKET": str(self._notify.path)},
+            environment={
+                "NOTIFY_SOCKET": str(self._notify.path),
+                "RAMNET_WITHOUT": self.without,
+            },
         )
         return self.process
 

@@ -294,7 +294,7 @@ def test_the_unexpected_is_one_line(machine: Machine, monkeypatch: pytest.Monkey
 
 
 def test_every_command_takes_config_and_every_one_with_facts_json() -> None:
-    silent = ("run", "hold", "down", "install", "remove")
+    silent = ("run", "hold", "down", "exec", "install", "remove")
     commands = {
         name: command
         for group in (cli.main, cli.ca.ca, cli.policy.policy)

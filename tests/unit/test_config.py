@@ -143,3 +143,31 @@ def test_endpoints(text: str, endpoint: Endpoint) -> None:
 def test_what_is_no_endpoint(text: str) -> None:
     with pytest.raises(ValueError):
         parse_endpoint(text, 53)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "fault"),
+    [
+        ('cgroup = "one"', 'cgroup = "two"', None),
+        ('cgroup = "one"', 'cgroup = "one.more"', None),
+        ('cgroup = "one"', 'cgroup = "one"\nnetns = "pid:1"', None),
+        ('cgroup = "one"', "", "only if each has a cgroup"),
+        ('cgroup = "one"', 'cgroup = "one/below"', "overlap"),
+        ('cgroup = "one"', 'cgroup = "/one/"', "overlap"),
+    ],
+)
+def test_scopes_of_one_namespace(
+    tmp_path: Path, first: str, second: str, fault: str | None
+) -> None:
+    text = f'policy = "/p"\n[[scope]]\nname = "a"\n{first}\n[[scope]]\nname = "b"\n{second}\n'
+    if fault is None:
+        assert len(load(tmp_path, text).scopes) == 2
+        return
+    with pytest.raises(ConfigError, match=fault):
+        load(tmp_path, text)
+
+
+def test_names_that_would_be_one_table(tmp_path: Path) -> None:
+    text = LEAST.replace('"a"', '"a-b"') + '[[scope]]\nname = "a_b"\nnetns = "pid:1"\n'
+    with pytest.raises(ConfigError, match="two scopes have name"):
+        load(tmp_path, text)

@@ -3,9 +3,10 @@
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from ramnet.gate.outward import open_socket
 from ramnet.gate.proxy import limits
 from ramnet.gate.proxy.destination import Destination, Nearness
 from ramnet.gate.proxy.relay import reset
@@ -67,7 +68,7 @@ class Dialler:
         allowed = [a for a in addresses if not self._nearness.is_gate(Destination(a, port))]
         if not allowed:
             raise DialError(f"{name} is the gate itself")
-        race = Race(allowed[: limits.DIAL_ADDRESSES], port)
+        race = Race(allowed[: limits.DIAL_ADDRESSES], port, self._make)
         try:
             async with asyncio.timeout(limits.DIAL_TIME):
                 return await race.run()
@@ -76,6 +77,11 @@ class Dialler:
         except OSError as error:
             reason = os.strerror(error.errno or 0)
             raise DialError(f"{name} could not be reached: {reason}") from None
+
+    def _make(self, address: str) -> socket.socket:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        make = socket.socket if self._nearness.contains(address) else open_socket
+        return make(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
 
 def order(addresses: Sequence[str], preferred: str | None) -> list[str]:
@@ -89,8 +95,10 @@ def order(addresses: Sequence[str], preferred: str | None) -> list[str]:
 class Race:
     """Connects to several addresses, each with a head start over the next (RFC 8305)."""
 
-    def __init__(self, addresses: Sequence[str], port: int) -> None:
-        self._left, self._port = list(addresses), port
+    def __init__(
+        self, addresses: Sequence[str], port: int, make: Callable[[str], socket.socket]
+    ) -> None:
+        self._left, self._port, self._make = list(addresses), port, make
         self._loop = asyncio.get_running_loop()
         self._won: asyncio.Future[socket.socket] = self._loop.create_future()
         self._running: set[socket.socket] = set()
@@ -134,9 +142,8 @@ class Race:
 
     def _begin(self, address: str) -> bool:
         """Whether it is under way (or already won)."""
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
-            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            sock = self._make(address)
         except OSError as error:
             self._error = error
             return False

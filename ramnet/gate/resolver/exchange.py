@@ -7,6 +7,7 @@ import socket
 from typing import Final
 
 from ramnet.config import Endpoint
+from ramnet.gate.outward import open_socket
 from ramnet.gate.resolver.errors import UpstreamError
 from ramnet.wire.dns import Reply, build_query, read_reply
 from ramnet.wire.result import ABSENT, Malformed
@@ -41,7 +42,7 @@ def _connected(endpoint: Endpoint, query: bytes) -> socket.socket:
 
 
 def _sent_from(port: int, endpoint: Endpoint, query: bytes) -> socket.socket:
-    made = socket.socket(_family(endpoint), socket.SOCK_DGRAM | _FLAGS)
+    made = open_socket(_family(endpoint), socket.SOCK_DGRAM | _FLAGS)
     try:
         made.bind(("", port))
         made.connect((endpoint.address, endpoint.port))
@@ -104,13 +105,24 @@ class DatagramExchange:
             self.outcome.set_result(outcome)
 
 
+async def _stream_to(endpoint: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    sock = open_socket(_family(endpoint), socket.SOCK_STREAM | _FLAGS)
+    try:
+        address = (endpoint.address, endpoint.port)
+        await asyncio.get_running_loop().sock_connect(sock, address)
+        return await asyncio.open_connection(sock=sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
 async def exchange_stream(
     endpoint: Endpoint, name: bytes, qtype: int, *, edns: bool
 ) -> Reply | UpstreamError:
     """The same over TCP (RFC 7766); the caller sets the time limit."""
     query = _new_query(name, qtype, edns=edns)
     try:
-        reader, writer = await asyncio.open_connection(endpoint.address, endpoint.port)
+        reader, writer = await _stream_to(endpoint)
     except OSError as error:
         return UpstreamError(error.strerror or str(error))
     try:

@@ -16,7 +16,7 @@ from ramnet.ruleset import (
 )
 from ramnet.ruleset.redirect import render_changes, render_elements
 
-_OPTIONAL = {"dynamic_sets", "socket_cgroupv2", "ipv6"}
+_OPTIONAL = {"dynamic_sets", "socket_cgroupv2", "ipv6", "meta_cgroup", "socket_lookup"}
 _NEEDED = {field.name for field in fields(Capabilities)} - _OPTIONAL
 
 
