@@ -32,8 +32,11 @@ Tier ``redirect``, one table ``inet ramnet`` in each scope's network namespace::
         to 127/8, ::1 or a sinkhole by a real interface     dropped
         translated to a container, not by a bridge          dropped
 
-``trace`` walks a packet through that text in memory; ``grammar`` reads the text, and the kernel's
-listing of it as well.
+Tier ``anyip``, for kernels without NAT, is described in its module. It is chosen where redirect
+lacks anything, and leaves out what the kernel has not.
+
+``trace`` walks a packet through the text of tier redirect in memory; ``grammar`` reads the text,
+and the kernel's listing of it as well.
 
 Five things are worth knowing before changing a line.
 
@@ -68,9 +71,10 @@ answers may not leave.
 that is how VXLAN of Swarm is told from a process that sends to UDP 4789.
 """
 
-from ramnet.ruleset.redirect import render_table
+from ramnet.ruleset import anyip, redirect
 from ramnet.ruleset.situation import (
     GATE_UID,
+    PORTS,
     SINKHOLE4,
     SINKHOLE6,
     TABLE,
@@ -80,19 +84,43 @@ from ramnet.ruleset.situation import (
     Ports,
     Situation,
 )
+from ramnet.ruleset.state import KernelState, Listener, PolicyRule, Route
 from ramnet.ruleset.tier import Tier, choose_tier
 
 __all__ = [
     "GATE_UID",
+    "PORTS",
     "SINKHOLE4",
     "SINKHOLE6",
     "TABLE",
     "Capabilities",
     "Exemption",
     "GateIdentity",
+    "KernelState",
+    "Listener",
+    "PolicyRule",
     "Ports",
+    "Route",
     "Situation",
     "Tier",
     "choose_tier",
+    "plan_state",
     "render_table",
 ]
+
+
+def plan_state(situation: Situation) -> KernelState:
+    """The whole desired state, by the best tier that the situation's capabilities allow.
+
+    Raises:
+        KernelRefusedError: they allow none.
+    """
+    tier, _ = choose_tier(situation.capabilities)
+    if tier is Tier.ANYIP:
+        return anyip.plan(situation)
+    return KernelState((("inet", TABLE),), redirect.render_table(situation))
+
+
+def render_table(situation: Situation) -> str:
+    """The rules of ``plan_state``: text that libnftables takes in one transaction."""
+    return plan_state(situation).text

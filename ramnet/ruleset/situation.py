@@ -15,6 +15,9 @@ SINKHOLE4: Final = "240.0.0.1"
 SINKHOLE6: Final = "100::1"
 """The same for IPv6, from the discard-only prefix (RFC 6666)."""
 
+PORTS: Final = frozenset({80, 443, 3128, 5000})
+"""Tier anyip: TCP ports that come to the gate whatever the policy names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
@@ -29,7 +32,24 @@ class Capabilities:
     ct_mark: bool = True
     dynamic_sets: bool = True
     socket_cgroupv2: bool = True
+    meta_cgroup: bool = True
     ipv6: bool = True
+    route_chain: bool = True
+    """Chains of type route in family inet (nf_tables since 5.2)."""
+    route_chain_ip: bool = True
+    """The same in families ip and ip6."""
+    policy_routing4: bool = True
+    policy_routing6: bool = True
+    owner: bool = True
+    persist: bool = True
+    transparent: bool = True
+    """Sockets of both families answer from any address (IP_TRANSPARENT)."""
+    gate_namespace: bool = True
+    """A network namespace more, and a veth pair that leads there."""
+
+    def listed(self) -> dict[str, bool]:
+        """Every capability by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def missing(self) -> tuple[str, ...]:
         """Names of the capabilities that are not there."""
@@ -94,3 +114,7 @@ class Situation:
     """The same for UDP sockets that are connected to one peer."""
     ephemeral: tuple[int, int] = (32768, 60999)
     """net.ipv4.ip_local_port_range of the namespace."""
+    intercepted: frozenset[int] = PORTS
+    """Tier anyip: TCP ports on which the gate listens, 53 aside."""
+    sysctls_before: tuple[tuple[str, int], ...] = ()
+    """Tier anyip: what the keys of ``anyip.SYSCTLS`` were before ours."""
