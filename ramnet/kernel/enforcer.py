@@ -5,23 +5,31 @@ listener; then the routes; then all rules in one transaction, read back before a
 on them.
 """
 
+import contextlib
 import pwd
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ramnet import ruleset
 from ramnet.config import Config, Exempt, Scope
 from ramnet.errors import ConfigError, KernelRefusedError
-from ramnet.kernel import cgroup, listeners, routes
+from ramnet.kernel import cgroup, listeners, routes, sysctl
 from ramnet.kernel.netns import Namespace
 from ramnet.kernel.nft import Nft
 from ramnet.kernel.probe import probe
 from ramnet.kernel.sockdiag import ListeningPorts
 from ramnet.kernel.surroundings import Changes, Near, read_near
-from ramnet.ruleset import grammar, redirect
+from ramnet.kernel.tables import Tables
+from ramnet.ruleset import anyip, grammar, redirect
+
+if TYPE_CHECKING:
+    from ramnet.kernel.gate_room import GateRoom
 
 _PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _REFUSED_KINDS: Final = ("tcp", "udp", "other")
+_MOST_PORTS: Final = 100
+"""Of tier anyip; all listeners of a gate go to it in one message (SCM_MAX_FD, unix(7))."""
 
 
 class Enforcer:
@@ -30,7 +38,6 @@ class Enforcer:
     Attributes:
         listeners: the gate's sockets by role, made in the scope's namespace; kept open here so
             that a gate that is started anew gets the same ones.
-        problems: what is missing of them, in sentences.
         sinkhole6: whether refused names may also be answered with the IPv6 sinkhole.
     """
 
@@ -54,21 +61,28 @@ class Enforcer:
             self._cgroup.discard()
             raise
         self._nft = self.namespace.call(Nft)
+        self._tables = Tables(self.namespace, self._nft)
+        self._room: GateRoom | None = None
+        self._intercepted = ruleset.PORTS
+        self._sysctls_before: tuple[tuple[str, int], ...] = ()
         self._listening = self.namespace.call(ListeningPorts)
         self._changes = self.namespace.call(Changes)
         self._near = Near()
         self._old: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
         self._installed: ruleset.Situation | None = None
-        self._expected: str | None = None
         self._ports: ruleset.Ports | None = None
         self.listeners: listeners.Listeners = {}
-        self.problems: list[str] = []
         self.sinkhole6 = False
 
     @property
     def namespace_descriptor(self) -> int:
         """Open file of the scope's network namespace."""
         return self.namespace.descriptor
+
+    @property
+    def interception(self) -> Literal["redirect", "anyip"]:
+        """How connections come to the gate, and where it finds their destination."""
+        return "anyip" if self.tier is ruleset.Tier.ANYIP else "redirect"
 
     @property
     def gate_cgroup(self) -> Path | None:
@@ -78,7 +92,10 @@ class Enforcer:
     @property
     def gate_ports(self) -> frozenset[int]:
         """TCP and UDP ports of the gate's own listeners."""
-        socks = (s for group in self.listeners.values() for s in group)
+        if self._room is not None:  # the others are in a namespace of the gate's own
+            socks = iter(self.listeners["explicit"])
+        else:
+            socks = (s for group in self.listeners.values() for s in group)
         return frozenset(s.getsockname()[1] for s in socks)
 
     @property
@@ -90,34 +107,72 @@ class Enforcer:
         """Listen, add the routes, apply the rules in one transaction and read them back.
 
         Raises:
+            ConfigError: an address of ``proxy.explicit`` cannot be bound.
             KernelRefusedError: the kernel took less than all of it.
         """
-        self._ports, self.listeners, self.problems = self.namespace.call(
-            listeners.open_listeners, self._explicit
-        )
+        if self.tier is ruleset.Tier.ANYIP:
+            self._open_room()
+        else:
+            self._ports, self.listeners = self.namespace.call(
+                listeners.open_listeners, self._explicit
+            )
         _, self.sinkhole6 = self.namespace.call(routes.add_sinkhole_routes)
+        self.sinkhole6 &= self.tier is ruleset.Tier.REDIRECT or self.capabilities.policy_routing6
         self.apply()
+
+    def _open_room(self) -> None:
+        from ramnet.kernel.gate_room import GateRoom  # it loads pyroute2
+
+        self.listeners = self.namespace.call(listeners.open_explicit, self._explicit)
+        ipv6 = self.capabilities.policy_routing6
+        self._room = GateRoom(self.namespace, anyip.DEVICE, ipv6=ipv6)
+        state = ruleset.plan_state(self._situation(_planned_ports()))
+        self.listeners = {**self._room.listen(state.listeners), **self.listeners}
+
+    def follow_ports(self, named: Iterable[int]) -> listeners.Listeners:
+        """Have TCP to these ports come to the gate as well; returns the listeners made for it.
+
+        In tier redirect every port does already. In tier anyip ports beyond a hundred in all
+        stay refused. Ports that were named once stay: it is the gate that decides.
+
+        Raises:
+            KernelRefusedError: a listener or the rules for it cannot be had.
+        """
+        fresh = sorted(set(named) - self._intercepted - {53})
+        fresh = fresh[: _MOST_PORTS - len(self._intercepted)]
+        if self._room is None or not fresh:
+            return {}
+        families = {listener.family for listener in self._state().listeners}
+        wanted = anyip.listeners(fresh, sorted(families))
+        made = self._room.listen(w for w in wanted if w.role == "transparent")
+        self.listeners["transparent"] += made["transparent"]
+        self._intercepted |= frozenset(fresh)
+        self.apply()
+        return made
 
     def apply(self) -> None:
         """Set the whole desired state from what is true now; again and again if need be."""
         self._near = self.namespace.call(read_near)
         self._old = self._old_ports()
+        self._sysctls_before = self._read_sysctls_before()
         situation = self._situation(self._ports or _planned_ports())
-        self.namespace.call(self._nft.apply, ruleset.render_table(situation))
-        self._expected = self.namespace.call(self._nft.chains, ruleset.TABLE)
-        if self._expected is None:
-            raise KernelRefusedError("the kernel took the rules and does not list them")
+        self._tables.apply(ruleset.plan_state(situation))
         self._installed = situation
 
     def plan(self) -> str:
         """The text that ``install`` would apply, with nothing applied."""
         self._near = self.namespace.call(read_near)
-        return ruleset.render_table(self._situation(self._ports or _planned_ports()))
+        return self._state().render()
+
+    def _state(self) -> ruleset.KernelState:
+        return ruleset.plan_state(self._situation(self._ports or _planned_ports()))
 
     def refresh(self) -> bool:
         """Bring the sets up to date; True if addresses or container networks changed."""
         if self._installed is None:
             return False
+        if self.tier is ruleset.Tier.ANYIP:
+            return self._refresh_whole()
         listening = self._listening_ports()
         if listening != self._installed.listening:
             self._follow_listening(self._installed.listening, listening)
@@ -132,6 +187,16 @@ class Enforcer:
             self.namespace.call(self._nft.apply, redirect.render_changes("listening", gone, come))
         except KernelRefusedError:  # somebody else changed the set
             self._replace("listening", map(str, sorted(now)))
+
+    def _refresh_whole(self) -> bool:
+        """Without sets, networks stand in the rules themselves."""
+        if not self._changes.pending():
+            return False
+        near = self.namespace.call(read_near)
+        if near == self._near:
+            return False
+        self.apply()
+        return True
 
     def _refresh_near(self) -> bool:
         near = self.namespace.call(read_near)
@@ -148,7 +213,7 @@ class Enforcer:
 
     def intact(self) -> bool:
         """Whether the rules stand in the kernel as they were installed."""
-        return self.namespace.call(self._nft.chains, ruleset.TABLE) == self._expected
+        return self._tables.intact()
 
     def refused(self) -> dict[str, int]:
         """Packets that the rules refused, by protocol."""
@@ -156,9 +221,19 @@ class Enforcer:
         return dict(zip(_REFUSED_KINDS, counted.get("refuse", ()), strict=False))
 
     def remove(self) -> None:
-        """Take away table, routes and the gate's cgroup; closes the listeners."""
-        if self.namespace.call(self._nft.listing, ruleset.TABLE) is not None:
-            self.namespace.call(self._nft.apply, f"delete table inet {ruleset.TABLE}\n")
+        """Take away everything of either tier and the gate's cgroup; closes the listeners.
+
+        Of either, since the service that applied it may have had other capabilities.
+        """
+        from ramnet.kernel.gate_room import remove_pair  # it loads pyroute2
+
+        standing = self.namespace.call(self._nft.listing, ruleset.TABLE) or ""
+        before = anyip.sysctls_before(standing) or self._sysctls_before
+        self._tables.remove(anyip.all_of_it(), before)
+        if self._room is not None:
+            self._room.close()
+            self._room = None
+        self.namespace.call(remove_pair, anyip.DEVICE)
         self.namespace.call(routes.remove_sinkhole_routes)
         self.close()
         self._cgroup.remove()
@@ -166,11 +241,19 @@ class Enforcer:
     def close(self) -> None:
         """Let go of sockets and namespace; the rules stay and refuse."""
         listeners.close_listeners(self.listeners)
+        if self._room is not None:
+            self._leave_room(self._room)
         self._listening.close()
         self._changes.close()
         self.namespace.close()
         if self._installed is None:
             self._cgroup.discard()
+
+    def _leave_room(self, room: "GateRoom") -> None:
+        with contextlib.suppress(KernelRefusedError):  # where somebody took the rules away
+            situation = self._installed or self._situation(_planned_ports())
+            self.namespace.call(self._nft.apply, anyip.without_gate(situation))
+        room.close()
 
     def describe(self) -> dict[str, Any]:
         """What ``ramnet status`` says of it."""
@@ -180,10 +263,26 @@ class Enforcer:
             "tier": self.tier.value,
             "reason": self.reason,
             "scoping": "namespace",
+            "scoping_reason": "the scope names no cgroup",
             "gate_identity": "uid and cgroup" if self._gate.cgroup else "uid",
+            "capabilities": self.capabilities.listed(),
             "missing_capabilities": list(self.capabilities.missing()),
+            "intercepted_ports": self._described_ports(),
             "container_networks": sorted(self._near.containers4 | self._near.containers6),
         }
+
+    def _described_ports(self) -> list[int] | str:
+        if self.tier is ruleset.Tier.REDIRECT:
+            return "all"
+        return sorted({53, *self._intercepted})
+
+    def _read_sysctls_before(self) -> tuple[tuple[str, int], ...]:
+        """From the table that stands, where one of ours does; else as they are now."""
+        if self.tier is ruleset.Tier.REDIRECT:
+            return ()
+        standing = self.namespace.call(self._nft.listing, ruleset.TABLE) or ""
+        noted = anyip.sysctls_before(standing) or self._sysctls_before
+        return noted or self.namespace.call(sysctl.read, anyip.SYSCTLS)
 
     def _listening_ports(self) -> frozenset[int]:
         return self._listening.read() - self.gate_ports
@@ -212,6 +311,8 @@ class Enforcer:
             old_tcp=self._old[0],
             old_udp=self._old[1],
             ephemeral=self.namespace.call(_ephemeral_ports),
+            intercepted=self._intercepted,
+            sysctls_before=self._sysctls_before,
         )
 
 

@@ -5,26 +5,33 @@ unsupported expression rolls a whole transaction back), so each capability is a 
 is loaded, read back and thrown away with its namespace.
 """
 
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from ramnet.errors import KernelRefusedError
+from ramnet.errors import ConfigError, KernelRefusedError
 from ramnet.kernel import libc
 from ramnet.kernel.cgroup import GateCgroup, nft_path
 from ramnet.kernel.nft import Nft
 from ramnet.ruleset import Capabilities, GateIdentity
 
+WITHOUT: Final = "RAMNET_WITHOUT"
+"""Environment variable: capabilities to do without, by name and comma, whatever the kernel has.
+It takes away only, so that every tier can be walked on one kernel."""
+
 _R = TypeVar("_R")
 
 _TABLE: Final = "ramnet_probe"
 _FILTER: Final = "type filter hook output priority 0; policy accept;"
+_ROUTE: Final = "type route hook output priority -150; policy accept;"
 _RULES: Final[dict[str, tuple[str, str]]] = {
-    "sets": (_FILTER, "tcp dport { 80, 443 } accept"),
+    "sets": (_FILTER, "tcp dport { 80, 443 } ip daddr @nets accept"),
     "ct": (_FILTER, "ct direction reply ct status dnat accept"),
     "nat_redirect": (
         "type nat hook output priority -101; policy accept;",
@@ -34,8 +41,15 @@ _RULES: Final[dict[str, tuple[str, str]]] = {
     "counter": (_FILTER, "counter drop"),
     "skuid": (_FILTER, "meta skuid 1 accept"),
     "ct_mark": (_FILTER, "ct mark set 0x1"),
+    "meta_cgroup": (_FILTER, "meta cgroup 0x10001 accept"),
+    "route_chain": (_ROUTE, "meta mark set 0x1"),
     "dynamic_sets": (_FILTER, "meta l4proto tcp add @seen { ct original proto-dst timeout 1d }"),
 }
+_SETS: Final = {
+    "@seen": "set seen { type inet_service; size 8; flags dynamic,timeout; }\n",
+    "@nets": "set nets { type ipv4_addr; flags interval; elements = { 192.0.2.0/24 }; }\n",
+}
+_MARK_AND_TABLE: Final = (0x52414D47, 60927)
 _CGROUP_LEVELS: Final = range(1, 9)
 _SEND_FROM_CGROUP: Final = (
     "import os,socket,sys;"
@@ -47,12 +61,20 @@ _SEND_FROM_CGROUP: Final = (
 def probe(gate: GateCgroup) -> tuple[Capabilities, GateIdentity]:
     """Find out what the kernel can do and how the gate's own sockets can be told apart.
 
-    Makes the gate's cgroup, since only a packet out of it shows that it can be matched.
+    Makes the gate's cgroup, since only a packet out of it shows that it can be matched. What
+    ``RAMNET_WITHOUT`` names is taken as not there.
 
     Raises:
+        ConfigError: ``RAMNET_WITHOUT`` names what is no capability.
         KernelRefusedError: no network namespace may be made, or nf_tables is not there.
     """
-    return _in_scratch_namespace(partial(_probe_here, gate))
+    without = frozenset(filter(None, map(str.strip, os.environ.get(WITHOUT, "").split(","))))
+    if unknown := without - Capabilities().listed().keys():
+        raise ConfigError(f"{WITHOUT}: there is no capability {', '.join(sorted(unknown))}")
+    found, identity = _in_scratch_namespace(partial(_probe_here, gate))
+    if "socket_cgroupv2" in without:
+        identity = GateIdentity()
+    return replace(found, **dict.fromkeys(without, False)), identity
 
 
 def _in_scratch_namespace(function: Callable[[], _R]) -> _R:
@@ -76,29 +98,51 @@ def _in_scratch_namespace(function: Callable[[], _R]) -> _R:
 
 
 def _probe_here(cgroup: GateCgroup) -> tuple[Capabilities, GateIdentity]:
+    # Here, since they load pyroute2.
+    from ramnet.kernel import gate_room, policy_routing
+
     nft = Nft()
     if not _loads(nft, _FILTER, "accept"):
         raise KernelRefusedError("this kernel has no nf_tables, or ramnet may not use it")
-    found = {name: _loads(nft, chain, rule) for name, (chain, rule) in _RULES.items()}
     gate = _gate_identity(nft, cgroup.make())
+    found = {name: _loads(nft, chain, rule) for name, (chain, rule) in _RULES.items()}
+    found["route_chain_ip"] = all(
+        _loads(nft, *_RULES["route_chain"], family=family) for family in ("ip", "ip6")
+    )
+    found["ipv6"] = Path("/proc/sys/net/ipv6").is_dir()
+    found["owner"] = _keeps_flags(nft, "owner")
+    found["persist"] = _keeps_flags(nft, "owner,persist")
+    found["transparent"] = gate_room.can_be_transparent()
+    found["policy_routing4"] = policy_routing.can_route(4, *_MARK_AND_TABLE)
+    found["policy_routing6"] = policy_routing.can_route(6, *_MARK_AND_TABLE)
+    found["gate_namespace"] = gate_room.can_be_made(_TABLE)
     return Capabilities(**found, socket_cgroupv2=gate.cgroup is not None), gate
 
 
-def _loads(nft: Nft, chain: str, rule: str) -> bool:
-    seen = "set seen { type inet_service; size 8; flags dynamic,timeout; }" * ("@seen" in rule)
-    text = _table(chain, rule, seen)
+def _loads(nft: Nft, chain: str, rule: str, family: str = "inet") -> bool:
+    sets = "".join(text for name, text in _SETS.items() if name in rule)
     try:
-        nft.apply(text)
+        nft.apply(_table(chain, rule, sets, family))
     except KernelRefusedError:
         return False
     # Read back: some kernels take what they do not keep.
-    kept = "probe" in (nft.listing(_TABLE) or "")
+    listed = (nft.listing(_TABLE, family) or "").split()
+    nft.apply(f"delete table {family} {_TABLE}\n")
+    return rule.split()[0] in listed
+
+
+def _keeps_flags(nft: Nft, flags: str) -> bool:
+    try:
+        nft.apply(f"table inet {_TABLE} {{ flags {flags}; }}\n")
+    except KernelRefusedError:
+        return False
+    listed = nft.listing(_TABLE) or ""
     nft.apply(f"delete table inet {_TABLE}\n")
-    return kept
+    return all(flag in listed for flag in flags.split(","))
 
 
-def _table(chain: str, rule: str, sets: str = "") -> str:
-    return f"table inet {_TABLE} {{\n{sets}\nchain probe {{\n{chain}\n{rule}\n}}\n}}\n"
+def _table(chain: str, rule: str, sets: str = "", family: str = "inet") -> str:
+    return f"table {family} {_TABLE} {{\n{sets}\nchain probe {{\n{chain}\n{rule}\n}}\n}}\n"
 
 
 def _gate_identity(nft: Nft, directory: Path | None) -> GateIdentity:
