@@ -58,6 +58,7 @@ class Ramnet:
     Attributes:
         process: the privileged process of this moment, None when the service is stopped.
         starts: how often it was started, the restarts of the loop included.
+        without: capabilities that the service is told to do without, by comma.
     """
 
     def __init__(self, vm: Host) -> None:
@@ -69,6 +70,7 @@ class Ramnet:
         self._stopping = threading.Event()
         self.process: Process | None = None
         self.starts = 0
+        self.without = ""
 
     def write_config(self, text: str | None = None) -> None:
         """Write ramnet.toml; `{state}` in it stands for a directory of the vm's own."""
@@ -107,7 +109,7 @@ class Ramnet:
         self.process = self._vm.start(
             [PROGRAM, "run", "--config", CONFIG],
             log="ramnet",
-            environment={"NOTIFY_SOCKET": str(self._notify.path)},
+            environment={"NOTIFY_SOCKET": str(self._notify.path), "RAMNET_WITHOUT": self.without},
         )
         return self.process
 
