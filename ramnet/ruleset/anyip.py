@@ -78,6 +78,7 @@ _OPENS_NOT: Final = "tcp flags & syn == 0"
 """No SYN-ACK either: with IPV6_FREEBIND anybody may bind an address of the far end's, connect to
 ourselves from it, and have the answer leave. Answers to real inbound connections are marked."""
 _NOTE: Final = "before"
+_MOST_INBOUND: Final = 128
 
 
 def plan(situation: Situation) -> KernelState:
@@ -297,9 +298,12 @@ def _tells_inbound_udp(situation: Situation) -> bool:
 
 
 def _inbound(situation: Situation) -> list[int]:
-    """Ports of local services that were there when the rules were planned."""
+    """Ports of local services that were there when the rules were planned.
+
+    The lowest ones: any user may listen on thousands, and each may be a rule of its own.
+    """
     low, high = situation.ephemeral
-    return sorted(port for port in situation.listening if not low <= port <= high)
+    return sorted(port for port in situation.listening if not low <= port <= high)[:_MOST_INBOUND]
 
 
 def _each(situation: Situation, values: Iterable[int | str]) -> Iterator[str]:
