@@ -7,12 +7,13 @@ typed; what does not decode is an error of the other side and ends the conversat
 import array
 import socket
 from collections.abc import Sequence
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
 from ramnet.errors import RamnetError
 from ramnet.gate.spec import GateSpec, Surroundings
+from ramnet.policy import MAX_PORTS
 
 MAX_PACKET: Final = 160 * 1024
 """Bytes; below the kernel's default socket buffer, so that one packet always fits."""
@@ -35,6 +36,12 @@ class Near(msgspec.Struct, tag="near", frozen=True):
     """The machine changed around the scope."""
 
     surroundings: Surroundings
+
+
+class Listen(msgspec.Struct, tag="listen", frozen=True):
+    """Serve these listening sockets as well, a role for each, in order."""
+
+    roles: list[str]
 
 
 class Adopt(msgspec.Struct, tag="adopt", frozen=True):
@@ -60,6 +67,9 @@ class Ready(msgspec.Struct, tag="ready", frozen=True):
     """The gate serves its sockets."""
 
 
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
 class Adopted(msgspec.Struct, tag="adopted", frozen=True):
     """That policy is in force here; its own words about itself (absent after ``RefuseAll``)."""
 
@@ -69,6 +79,8 @@ class Adopted(msgspec.Struct, tag="adopted", frozen=True):
     digest: str = ""
     entries: int = 0
     restricts: bool = True
+    ports: Annotated[list[Port], msgspec.Meta(max_length=MAX_PORTS)] = []
+    """TCP ports that its entries name."""
 
 
 class Rejected(msgspec.Struct, tag="rejected", frozen=True):
@@ -87,7 +99,7 @@ class Pong(msgspec.Struct, tag="pong", frozen=True):
 
 _T = TypeVar("_T")
 
-ToGate = Begin | Near | Adopt | RefuseAll | Ping
+ToGate = Begin | Near | Listen | Adopt | RefuseAll | Ping
 FromGate = Ready | Adopted | Rejected | Pong
 
 _encoder = msgspec.json.Encoder()

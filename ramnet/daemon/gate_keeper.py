@@ -60,8 +60,10 @@ class GateKeeper:
         tell: Callable[[str], None],
         changed: Callable[[], None],
         command: Sequence[str] = WORKER,
+        adopted: Callable[[channel.Adopted], None] = lambda _: None,
     ) -> None:
-        """``tell`` takes a sentence for the service's log; ``changed`` is called on any news."""
+        """``tell`` takes a sentence for the service's log; ``changed`` is called on any news,
+        ``adopted`` before that when the gate has put the policy that was ordered in force."""
         self.spec, self.place = spec, place
         self.pid: int | None = None
         self.restarts = 0
@@ -74,6 +76,7 @@ class GateKeeper:
         """What the gate said to the last order; None while it owes that."""
         self._surroundings, self._order = surroundings, PolicyOrder(0, None, "ramnet is starting")
         self._tell, self._changed, self._command = tell, changed, command
+        self._adopted = adopted
         self._channel: socket.socket | None = None
         self._unanswered, self._deaf = 0, False
         self._task: asyncio.Task[None] | None = None
@@ -99,6 +102,15 @@ class GateKeeper:
         if surroundings != self._surroundings:
             self._surroundings = surroundings
             self._send(channel.Near(surroundings))
+
+    def listen(self, listeners: dict[str, list[socket.socket]]) -> None:
+        """Hand over further sockets, which ``place`` holds for every later gate."""
+        sockets = [(role, sock) for role, group in listeners.items() for sock in group]
+        if sockets:
+            self._send(
+                channel.Listen([role for role, _ in sockets]),
+                [sock.fileno() for _, sock in sockets],
+            )
 
     async def _keep(self) -> None:
         delay = 0.0
@@ -196,6 +208,8 @@ class GateKeeper:
                 self.status = message.status
             case channel.Adopted() | channel.Rejected():
                 if message.serial == self._order.serial:
+                    if isinstance(message, channel.Adopted):
+                        self._adopted(message)
                     self.answer = message
                     self.serving |= isinstance(message, channel.Adopted)
                     self._changed()

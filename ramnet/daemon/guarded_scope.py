@@ -1,16 +1,17 @@
 """One scope as the service holds it: its rules, its gate, and what changes around it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from socket import socket
 from typing import Any, Final, Protocol
 
 from ramnet.config import Config, Scope
 from ramnet.daemon import places, resolv_conf
+from ramnet.daemon.channel import Adopted
 from ramnet.daemon.gate_keeper import WORKER, GateKeeper, Place
 from ramnet.daemon.mender import Mender
 from ramnet.errors import ConfigError
-from ramnet.gate.spec import GateSpec, Surroundings
+from ramnet.gate.spec import GateSpec, Interception, Surroundings
 from ramnet.kernel.surroundings import Near
 from ramnet.kernel.watch import Change
 from ramnet.ruleset import SINKHOLE4, SINKHOLE6
@@ -23,8 +24,11 @@ class Enforcing(Protocol):
     """What the service needs of ``ramnet.kernel.enforcer.Enforcer``."""
 
     listeners: dict[str, list[socket]]
-    problems: list[str]
     sinkhole6: bool
+
+    @property
+    def interception(self) -> Interception:
+        """How connections come to the gate."""
 
     @property
     def namespace_descriptor(self) -> int:
@@ -47,6 +51,9 @@ class Enforcing(Protocol):
 
     def apply(self) -> None:
         """Set the whole desired state again."""
+
+    def follow_ports(self, named: Iterable[int]) -> dict[str, list[socket]]:
+        """Have TCP to these ports come to the gate; the listeners made for it."""
 
     def refresh(self) -> bool:
         """Bring sets up to date; True when ``near`` changed."""
@@ -116,6 +123,7 @@ class GuardedScope:
             tell=tell,
             changed=changed,
             command=command,
+            adopted=self._follow_ports,
         )
 
     def start(self) -> None:
@@ -174,6 +182,13 @@ class GuardedScope:
             self._mender.mend()
             self.intact = self._enforcer.intact()
 
+    def _follow_ports(self, adopted: Adopted) -> None:
+        """Where the kernel needs a listener for each port, make those that a policy names."""
+        try:
+            self.keeper.listen(self._enforcer.follow_ports(adopted.ports))
+        except Exception as error:  # of whatever library: those ports stay refused
+            self._tell(f"scope {self.name}: ports of the policy stay refused: {error}")
+
     def _refused(self) -> dict[str, int] | None:
         try:
             return self._enforcer.refused()
@@ -224,6 +239,7 @@ def gate_spec(
         resolver=config.resolver,
         proxy=config.proxy,
         denial=config.denial,
+        interception=enforcer.interception,
         sinkhole4=SINKHOLE4,
         sinkhole6=SINKHOLE6 if enforcer.sinkhole6 else None,
         event_log=str(places.event_log(config, scope.name)),

@@ -40,6 +40,9 @@ class GateLike(Protocol):
     async def start(self, listeners: dict[str, list[socket.socket]]) -> None:
         """Serve these sockets."""
 
+    async def listen(self, listeners: dict[str, list[socket.socket]]) -> None:
+        """Serve these sockets of the transparent role as well."""
+
     def replace_policy(self, policy: Policy) -> None:
         """Put a policy in force."""
 
@@ -161,6 +164,8 @@ class Conversation:
         match message:
             case channel.Near():
                 self._gate.update_surroundings(message.surroundings)
+            case channel.Listen():
+                await self._gate.listen(_by_role(message.roles, fds))
             case channel.Adopt():
                 self._adopt(self._gate, message.serial, fds)
             case channel.RefuseAll():
@@ -170,11 +175,8 @@ class Conversation:
                 self._say(channel.Pong(message.serial, self._gate.status()))
 
     async def _begin(self, message: channel.Begin, fds: list[int]) -> None:
-        listeners: dict[str, list[socket.socket]] = {}
-        for role, fd in zip(message.roles, fds, strict=True):
-            listeners.setdefault(role, []).append(socket.socket(fileno=fd))
         self._gate = self._make_gate(message.spec, message.surroundings)
-        await self._gate.start(listeners)
+        await self._gate.start(_by_role(message.roles, fds))
         self._say(channel.Ready())
 
     def _adopt(self, gate: GateLike, serial: int, fds: list[int]) -> None:
@@ -196,11 +198,19 @@ class Conversation:
                 digest=policy.digest,
                 entries=policy.entry_count,
                 restricts=policy.enabled,
+                ports=sorted(policy.ports),
             )
         )
 
     def _say(self, message: channel.FromGate) -> None:
         channel.send(self._supervisor, message)
+
+
+def _by_role(roles: list[str], fds: list[int]) -> dict[str, list[socket.socket]]:
+    listeners: dict[str, list[socket.socket]] = {}
+    for role, fd in zip(roles, fds, strict=True):
+        listeners.setdefault(role, []).append(socket.socket(fileno=fd))
+    return listeners
 
 
 async def _readable(sock: socket.socket) -> None:

@@ -33,6 +33,10 @@ class Gate:
         await self._resolver.start(listeners.get("dns-udp", []), listeners.get("dns-tcp", []))
         await self._proxy.start(listeners.get("transparent", []), listeners.get("explicit", []))
 
+    async def listen(self, listeners: Listeners) -> None:
+        """Serve further sockets of the role ``transparent``."""
+        await self._proxy.start(listeners.get("transparent", []), ())
+
     def replace_policy(self, policy: Policy) -> None:
         """Put ``policy`` in force; what it no longer allows is cut."""
         self._judge.replace(policy)

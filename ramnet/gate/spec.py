@@ -4,9 +4,15 @@
 whenever the machine changes, since the gate cannot look for itself.
 """
 
+from typing import Literal
+
 import msgspec
 
 from ramnet import config
+
+Interception = Literal["redirect", "anyip"]
+"""Who knows where a client was going: the kernel's NAT, or the accepted socket itself, whose own
+address that is (and for a datagram, what comes along with it)."""
 
 
 class GateSpec(msgspec.Struct, forbid_unknown_fields=True):
@@ -24,6 +30,7 @@ class GateSpec(msgspec.Struct, forbid_unknown_fields=True):
     ca_certificate: str | None
     """PEM path of the boot-time authority; None makes every refused TLS an alert."""
     ca_key: str | None
+    interception: Interception = "redirect"
     connection_limit: int = 16384
     """Connections at once; one beyond it is reset as soon as it is accepted."""
 

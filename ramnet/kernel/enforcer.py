@@ -5,26 +5,34 @@ listener; then the routes; then all rules in one transaction, read back before a
 on them.
 """
 
+import contextlib
 import pwd
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ramnet import ruleset
 from ramnet.config import Config, Exempt, Scope
 from ramnet.errors import ConfigError, KernelRefusedError
-from ramnet.kernel import cgroup, listeners, routes, scoping, tamper
+from ramnet.kernel import cgroup, listeners, routes, scoping, sysctl, tamper
 from ramnet.kernel.netns import Namespace
 from ramnet.kernel.nft import Nft
 from ramnet.kernel.probe import probe
 from ramnet.kernel.sockdiag import ListeningPorts
 from ramnet.kernel.surroundings import Changes, Near, read_near
+from ramnet.kernel.tables import Tables
 from ramnet.kernel.watch import Change, Watch
-from ramnet.ruleset import grammar, redirect
+from ramnet.ruleset import anyip, grammar, redirect
+
+if TYPE_CHECKING:
+    from ramnet.kernel.gate_room import GateRoom
 
 _PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _TRIES: Final = 5
 """How often the rules are put and read while others go on changing theirs."""
 _REFUSED_KINDS: Final = ("tcp", "udp", "other")
+_MOST_PORTS: Final = 100
+"""Of tier anyip; all listeners of a gate go to it in one message (SCM_MAX_FD, unix(7))."""
 
 
 class Enforcer:
@@ -33,7 +41,6 @@ class Enforcer:
     Attributes:
         listeners: the gate's sockets by role, made in the scope's namespace; kept open here so
             that a gate that is started anew gets the same ones.
-        problems: what is missing of them, in sentences.
         sinkhole6: whether refused names may also be answered with the IPv6 sinkhole.
     """
 
@@ -58,6 +65,10 @@ class Enforcer:
             self._cgroup.discard()
             raise
         self._nft = self.namespace.call(Nft)
+        self._tables = Tables(self.namespace, self._nft)
+        self._room: GateRoom | None = None
+        self._intercepted = ruleset.PORTS
+        self._sysctls_before: tuple[tuple[str, int], ...] = ()
         self._listening = self.namespace.call(ListeningPorts)
         self._changes = self.namespace.call(Changes)
         self._watch = self.namespace.call(Watch, self.table, routes.ROUTE_PROTOCOL)
@@ -71,7 +82,6 @@ class Enforcer:
         self._ephemeral: tuple[int, int] | None = None
         self._ports: ruleset.Ports | None = None
         self.listeners: listeners.Listeners = {}
-        self.problems: list[str] = []
         self.sinkhole6 = False
 
     @property
@@ -85,6 +95,11 @@ class Enforcer:
         return self._scoping.table
 
     @property
+    def interception(self) -> Literal["redirect", "anyip"]:
+        """How connections come to the gate, and where it finds their destination."""
+        return "anyip" if self.tier is ruleset.Tier.ANYIP else "redirect"
+
+    @property
     def gate_cgroup(self) -> Path | None:
         """The cgroup that the gate's process must join before it opens a socket."""
         return None if self._gate.cgroup is None else Path("/sys/fs/cgroup", self._gate.cgroup)
@@ -92,7 +107,10 @@ class Enforcer:
     @property
     def gate_ports(self) -> frozenset[int]:
         """TCP and UDP ports of the gate's own listeners."""
-        socks = (s for group in self.listeners.values() for s in group)
+        if self._room is not None:  # the others are in a namespace of the gate's own
+            socks = iter(self.listeners["explicit"])
+        else:
+            socks = (s for group in self.listeners.values() for s in group)
         return frozenset(s.getsockname()[1] for s in socks)
 
     @property
@@ -104,15 +122,50 @@ class Enforcer:
         """Listen, add the routes, apply the rules in one transaction and read them back.
 
         Raises:
+            ConfigError: an address of ``proxy.explicit`` cannot be bound.
             KernelRefusedError: the kernel took less than all of it.
         """
-        self._ports, self.listeners, self.problems = self.namespace.call(
-            listeners.open_listeners, self._explicit
-        )
+        if self.tier is ruleset.Tier.ANYIP:
+            self._open_room()
+        else:
+            self._ports, self.listeners = self.namespace.call(
+                listeners.open_listeners, self._explicit
+            )
         _, self.sinkhole6 = self.namespace.call(routes.add_sinkhole_routes)
+        self.sinkhole6 &= self.tier is ruleset.Tier.REDIRECT or self.capabilities.policy_routing6
         self.apply()
         if self._scoping.members is None:
             self._delete(ruleset.member_table(self.scope.name))
+
+    def _open_room(self) -> None:
+        from ramnet.kernel.gate_room import GateRoom  # it loads pyroute2
+
+        self.listeners = self.namespace.call(listeners.open_explicit, self._explicit)
+        ipv6 = self.capabilities.policy_routing6
+        self._room = GateRoom(self.namespace, anyip.DEVICE, ipv6=ipv6)
+        state = ruleset.plan_state(self._situation(_planned_ports()))
+        self.listeners = {**self._room.listen(state.listeners), **self.listeners}
+
+    def follow_ports(self, named: Iterable[int]) -> listeners.Listeners:
+        """Have TCP to these ports come to the gate as well; returns the listeners made for it.
+
+        In tier redirect every port does already. In tier anyip ports beyond a hundred in all
+        stay refused. Ports that were named once stay: it is the gate that decides.
+
+        Raises:
+            KernelRefusedError: a listener or the rules for it cannot be had.
+        """
+        fresh = sorted(set(named) - self._intercepted - {53})
+        fresh = fresh[: _MOST_PORTS - len(self._intercepted)]
+        if self._room is None or not fresh:
+            return {}
+        families = {listener.family for listener in self._state().listeners}
+        wanted = anyip.listeners(fresh, sorted(families))
+        made = self._room.listen(w for w in wanted if w.role == "transparent")
+        self.listeners["transparent"] += made["transparent"]
+        self._intercepted |= frozenset(fresh)
+        self.apply()
+        return made
 
     def apply(self) -> None:
         """Set the whole desired state from what is true now; again and again if need be."""
@@ -120,8 +173,12 @@ class Enforcer:
         self._near = self.namespace.call(read_near)
         self._old = self._old_ports()
         self._ephemeral = None
+        self._sysctls_before = self._read_sysctls_before()
         situation = self._situation(self._ports or _planned_ports())
-        self._expected = self._put_and_read(situation)
+        if self.tier is ruleset.Tier.ANYIP:
+            self._tables.apply(ruleset.plan_state(situation))
+        else:
+            self._expected = self._put_and_read(situation)
         self._installed = situation
 
     def _put_and_read(self, situation: ruleset.Situation) -> str:
@@ -175,7 +232,10 @@ class Enforcer:
     def plan(self) -> str:
         """The text that ``install`` would apply, with nothing applied."""
         self._near = self.namespace.call(read_near)
-        return ruleset.render_table(self._situation(self._ports or _planned_ports()))
+        return self._state().render()
+
+    def _state(self) -> ruleset.KernelState:
+        return ruleset.plan_state(self._situation(self._ports or _planned_ports()))
 
     def refresh(self) -> bool:
         """Bring the sets up to date; True if addresses or container networks changed."""
@@ -183,6 +243,8 @@ class Enforcer:
             return False
         if self._scoping.moved():
             self.apply()
+        if self.tier is ruleset.Tier.ANYIP:
+            return self._refresh_whole()
         listening = self._listening_ports()
         if listening != self._installed.listening:
             self._follow_listening(self._installed.listening, listening)
@@ -198,6 +260,16 @@ class Enforcer:
             self._change_sets(redirect.render_changes("listening", gone, come, self.table))
         except KernelRefusedError:  # somebody else changed the set
             self._replace("listening", map(str, sorted(now)))
+
+    def _refresh_whole(self) -> bool:
+        """Without sets, networks stand in the rules themselves."""
+        if not self._changes.pending():
+            return False
+        near = self.namespace.call(read_near)
+        if near == self._near:
+            return False
+        self.apply()
+        return True
 
     def _refresh_near(self) -> bool:
         near = self.namespace.call(read_near)
@@ -228,6 +300,8 @@ class Enforcer:
         return {ruleset.SINKHOLE4} | ({ruleset.SINKHOLE6} if self.sinkhole6 else set())
 
     def _rules_intact(self) -> bool:
+        if self.tier is ruleset.Tier.ANYIP:
+            return self._tables.intact()
         generation = self._watch.generation()
         if generation and generation == self._generation:
             return True  # no transaction since they were last read
@@ -241,10 +315,22 @@ class Enforcer:
         return dict(zip(_REFUSED_KINDS, counted.get("refuse", ()), strict=False))
 
     def remove(self) -> None:
-        """Take away tables, routes and cgroups; closes the listeners."""
-        self._delete(self.table)
+        """Take away everything of either tier, and our cgroups; closes the listeners.
+
+        Of either, since the service that applied it may have had other capabilities.
+        """
+        from ramnet.kernel.gate_room import remove_pair  # it loads pyroute2
+
+        standing = self.namespace.call(self._nft.listing, ruleset.TABLE) or ""
+        before = anyip.sysctls_before(standing) or self._sysctls_before
+        if self._scoping.members is None:
+            self._tables.remove(anyip.all_of_it(), before)
         if self.scope.cgroup is not None:
             self._delete(ruleset.member_table(self.scope.name))
+        if self._room is not None:
+            self._room.close()
+            self._room = None
+        self.namespace.call(remove_pair, anyip.DEVICE)
         self.namespace.call(routes.remove_sinkhole_routes)
         self.close()
         self._cgroup.remove()
@@ -258,6 +344,8 @@ class Enforcer:
     def close(self) -> None:
         """Let go of sockets and namespace; the rules stay and refuse."""
         listeners.close_listeners(self.listeners)
+        if self._room is not None:
+            self._leave_room(self._room)
         self._listening.close()
         self._changes.close()
         self._watch.close()
@@ -272,6 +360,12 @@ class Enforcer:
         self.close()
         self._cgroup.remove()
 
+    def _leave_room(self, room: "GateRoom") -> None:
+        with contextlib.suppress(KernelRefusedError):  # where somebody took the rules away
+            situation = self._installed or self._situation(_planned_ports())
+            self.namespace.call(self._nft.apply, anyip.without_gate(situation))
+        room.close()
+
     def describe(self) -> dict[str, Any]:
         """What ``ramnet status`` says of it."""
         return {
@@ -284,9 +378,24 @@ class Enforcer:
             "cgroup": self.scope.cgroup,
             "table": self.table,
             "gate_identity": "uid and cgroup" if self._gate.cgroup else "uid",
+            "capabilities": self.capabilities.listed(),
             "missing_capabilities": list(self.capabilities.missing()),
+            "intercepted_ports": self._described_ports(),
             "container_networks": sorted(self._near.containers4 | self._near.containers6),
         }
+
+    def _described_ports(self) -> list[int] | str:
+        if self.tier is ruleset.Tier.REDIRECT:
+            return "all"
+        return sorted({53, *self._intercepted})
+
+    def _read_sysctls_before(self) -> tuple[tuple[str, int], ...]:
+        """From the table that stands, where one of ours does; else as they are now."""
+        if self.tier is ruleset.Tier.REDIRECT:
+            return ()
+        standing = self.namespace.call(self._nft.listing, ruleset.TABLE) or ""
+        noted = anyip.sysctls_before(standing) or self._sysctls_before
+        return noted or self.namespace.call(sysctl.read, anyip.SYSCTLS)
 
     def _listening_ports(self) -> frozenset[int]:
         listening = self._listening.read()
@@ -318,6 +427,8 @@ class Enforcer:
             old_udp=self._old[1],
             ephemeral=self._ephemeral_range(),
             members=self._scoping.members,
+            intercepted=self._intercepted,
+            sysctls_before=self._sysctls_before,
         )
 
     def _ephemeral_range(self) -> tuple[int, int]:

@@ -31,16 +31,16 @@ class Nft:
         if code != 0:
             raise KernelRefusedError(f"nftables refused the rules: {_first(error)}")
 
-    def listing(self, table: str) -> str | None:
-        """The table (family inet) as text without counters, None where it is not there."""
-        code, output, _ = self._context.cmd(f"list table inet {table}")
+    def listing(self, table: str, family: str = "inet") -> str | None:
+        """The table as text without counters, None where it is not there."""
+        code, output, _ = self._context.cmd(f"list table {family} {table}")
         return output if code == 0 else None
 
-    def chains(self, table: str) -> str | None:
+    def chains(self, table: str, family: str = "inet") -> str | None:
         """The table without what its sets hold: what only another hand could have changed."""
         self._context.set_terse_output(True)
         try:
-            return self.listing(table)
+            return self.listing(table, family)
         finally:
             self._context.set_terse_output(False)
 

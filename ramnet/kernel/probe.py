@@ -29,8 +29,9 @@ _R = TypeVar("_R")
 
 _TABLE: Final = "ramnet_probe"
 _FILTER: Final = "type filter hook output priority 0; policy accept;"
+_ROUTE: Final = "type route hook output priority -150; policy accept;"
 _RULES: Final[dict[str, tuple[str, str]]] = {
-    "sets": (_FILTER, "tcp dport { 80, 443 } accept"),
+    "sets": (_FILTER, "tcp dport { 80, 443 } ip daddr @nets accept"),
     "ct": (_FILTER, "ct direction reply ct status dnat accept"),
     "nat_redirect": (
         "type nat hook output priority -101; policy accept;",
@@ -45,8 +46,14 @@ _RULES: Final[dict[str, tuple[str, str]]] = {
         "type filter hook input priority 0; policy accept;",
         "socket transparent 0 accept",
     ),
+    "route_chain": (_ROUTE, "meta mark set 0x1"),
     "dynamic_sets": (_FILTER, "meta l4proto tcp add @seen { ct original proto-dst timeout 1d }"),
 }
+_SETS: Final = {
+    "@seen": "set seen { type inet_service; size 8; flags dynamic,timeout; }\n",
+    "@nets": "set nets { type ipv4_addr; flags interval; elements = { 192.0.2.0/24 }; }\n",
+}
+_MARK_AND_TABLE: Final = (0x52414D47, 60927)
 _CGROUP_LEVELS: Final = range(1, 9)
 _SEND_FROM_CGROUP: Final = (
     "import os,socket,sys;"
@@ -95,29 +102,51 @@ def _in_scratch_namespace(function: Callable[[], _R]) -> _R:
 
 
 def _probe_here(cgroup: GateCgroup) -> tuple[Capabilities, GateIdentity]:
+    # Here, since they load pyroute2.
+    from ramnet.kernel import gate_room, policy_routing
+
     nft = Nft()
     if not _loads(nft, _FILTER, "accept"):
         raise KernelRefusedError("this kernel has no nf_tables, or ramnet may not use it")
-    found = {name: _loads(nft, chain, rule) for name, (chain, rule) in _RULES.items()}
     gate = _gate_identity(nft, cgroup.make())
+    found = {name: _loads(nft, chain, rule) for name, (chain, rule) in _RULES.items()}
+    found["route_chain_ip"] = all(
+        _loads(nft, *_RULES["route_chain"], family=family) for family in ("ip", "ip6")
+    )
+    found["ipv6"] = Path("/proc/sys/net/ipv6").is_dir()
+    found["owner"] = _keeps_flags(nft, "owner")
+    found["persist"] = _keeps_flags(nft, "owner,persist")
+    found["transparent"] = gate_room.can_be_transparent()
+    found["policy_routing4"] = policy_routing.can_route(4, *_MARK_AND_TABLE)
+    found["policy_routing6"] = policy_routing.can_route(6, *_MARK_AND_TABLE)
+    found["gate_namespace"] = gate_room.can_be_made(_TABLE)
     return Capabilities(**found, socket_cgroupv2=gate.cgroup is not None), gate
 
 
-def _loads(nft: Nft, chain: str, rule: str) -> bool:
-    seen = "set seen { type inet_service; size 8; flags dynamic,timeout; }" * ("@seen" in rule)
-    text = _table(chain, rule, seen)
+def _loads(nft: Nft, chain: str, rule: str, family: str = "inet") -> bool:
+    sets = "".join(text for name, text in _SETS.items() if name in rule)
     try:
-        nft.apply(text)
+        nft.apply(_table(chain, rule, sets, family))
     except KernelRefusedError:
         return False
     # Read back: some kernels take what they do not keep.
-    kept = "probe" in (nft.listing(_TABLE) or "")
+    listed = (nft.listing(_TABLE, family) or "").split()
+    nft.apply(f"delete table {family} {_TABLE}\n")
+    return rule.split()[0] in listed
+
+
+def _keeps_flags(nft: Nft, flags: str) -> bool:
+    try:
+        nft.apply(f"table inet {_TABLE} {{ flags {flags}; }}\n")
+    except KernelRefusedError:
+        return False
+    listed = nft.listing(_TABLE) or ""
     nft.apply(f"delete table inet {_TABLE}\n")
-    return kept
+    return all(flag in listed for flag in flags.split(","))
 
 
-def _table(chain: str, rule: str, sets: str = "") -> str:
-    return f"table inet {_TABLE} {{\n{sets}\nchain probe {{\n{chain}\n{rule}\n}}\n}}\n"
+def _table(chain: str, rule: str, sets: str = "", family: str = "inet") -> str:
+    return f"table {family} {_TABLE} {{\n{sets}\nchain probe {{\n{chain}\n{rule}\n}}\n}}\n"
 
 
 def _gate_identity(nft: Nft, directory: Path | None) -> GateIdentity:

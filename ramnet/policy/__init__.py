@@ -30,10 +30,12 @@ from ramnet.policy.entry import Entry
 from ramnet.policy.fault import DocumentError, Fault
 from ramnet.policy.findings import Finding, findings
 from ramnet.policy.index import compile_policy
+from ramnet.policy.layout import MAX_PORTS
 from ramnet.policy.name import InvalidNameError, normalise, split_host_port
 from ramnet.policy.presets import Preset, list_presets
 
 __all__ = [
+    "MAX_PORTS",
     "Document",
     "DocumentError",
     "Entry",

@@ -72,6 +72,8 @@ class Policy:
         self.digest: str = reader.digest.hex() if reader.flags & HAS_SOURCE else ""
         self.enabled: bool = bool(reader.flags & ENABLED)
         self.entry_count: int = reader.count
+        self.ports: frozenset[int] = reader.ports
+        """Ports that entries name, the lowest hundred; most name none and mean every port."""
 
     @classmethod
     def empty(cls, reason: str) -> "Policy":
@@ -132,7 +134,6 @@ class Policy:
             return _UNLISTED
         local = any(r.flags & LOCAL for r in allowed)
         return Verdict(Outcome.ALLOWED, self._reader.text(min(allowed)), local)
-
 
 
 def kinds_at(distance: int) -> frozenset[int]:

@@ -19,6 +19,8 @@ from ramnet.policy.layout import (
     LOCAL,
     MAGIC,
     MAX_DEPTH,
+    MAX_PORTS,
+    PORT,
     RECORD,
     SPREAD,
     head_crc,
@@ -48,6 +50,7 @@ class IndexBuilder:
         self._globs: set[tuple[str, int, int]] = set()
         self._kinds: set[tuple[int, int]] = set()  # kind and labels of each key
         self._longest_probe = 1
+        self._ports: set[int] = set()
         self.count = 0
 
     def add(self, entry: Entry, origin: str = "") -> bool:
@@ -81,6 +84,8 @@ class IndexBuilder:
             _pack(first, source, entry.port, kind, flags, len(key), len(glob)) + key + glob
         )
         self._table[slot] = crc32(key) << 32 | offset
+        if entry.port:
+            self._ports.add(entry.port)
         self._kinds.add((kind, key.count(b".") + (key != b"*")))
         self.count += 1
         return True
@@ -138,7 +143,8 @@ class IndexBuilder:
     def finish(self, document: Document) -> tuple[bytes, "array[int]", bytearray]:
         """Return header with texts, table and heap: the blob's parts, in order."""
         organization, contact = document.organization.encode(), document.contact.encode()
-        texts = organization + contact
+        ports = sorted(self._ports)[:MAX_PORTS]
+        texts = organization + contact + b"".join(map(PORT.pack, ports))
         texts += bytes(-(HEADER.size + len(texts)) % 8)
         offset = HEADER.size + len(texts)
         head = bytearray(
@@ -157,6 +163,7 @@ class IndexBuilder:
                 self._longest_probe,
                 len(organization),
                 len(contact),
+                len(ports),
                 bytes.fromhex(document.digest),
                 *self._depths(),
             )

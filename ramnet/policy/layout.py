@@ -2,7 +2,7 @@
 
 ::
 
-    header | organization, contact | hash table | heap of records
+    header | organization, contact, ports | hash table | heap of records
 
 The table is an open-addressed array of 64-bit slots, a power of two and at most half
 full: high half the key's hash, low half its first record's offset in the heap, 0 for
@@ -21,7 +21,7 @@ from typing import Final
 from zlib import crc32
 
 MAGIC: Final = b"ramnetPB"
-FORMAT: Final = 1
+FORMAT: Final = 2
 BYTE_ORDER: Final = 0x0102
 """Written in native order: a blob is read on the kind of machine that made it."""
 
@@ -30,9 +30,10 @@ ENABLED: Final = 1
 HAS_SOURCE: Final = 2
 """Header flag: the digest is that of a document."""
 
-HEADER: Final = Struct("=8sHHIIIQQQQIIHH32s128s128s128s")
+HEADER: Final = Struct("=8sHHIIIQQQQIIHHHxx32s128s128s128s")
 """magic, format, byte order, flags, crc of head, crc of body, length, version, entries,
-slots, table offset, longest probe, length of organization, length of contact, digest,
+slots, table offset, longest probe, length of organization, length of contact, number of ports,
+digest,
 and for each number of labels 0 to 127 whether a key of that depth can match the name
 itself, a name below it, or holds wildcard patterns."""
 
@@ -49,6 +50,10 @@ HEAD_CRC_AT: Final = 16
 HEAD_CRC: Final = Struct("=I")
 HEAP_START: Final = 8
 """Offset of the first record, so that 0 means none."""
+
+PORT: Final = Struct("=H")
+MAX_PORTS: Final = 100
+"""Ports that entries name, the lowest of them where there are more."""
 
 MAX_DEPTH: Final = 127
 """Most labels a name of 253 octets can have."""

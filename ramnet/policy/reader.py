@@ -17,6 +17,7 @@ from ramnet.policy.layout import (
     HEADER,
     HEAP_START,
     MAGIC,
+    PORT,
     RECORD,
     SPREAD,
     head_crc,
@@ -58,22 +59,25 @@ class Reader:
             raise PolicyError("this is not a compiled policy")
         (
             _, form, order, self.flags, crc, self._body_crc, length, self.version, self.count,
-            slots, table, self._probes, organization, contact, self.digest,
+            slots, table, self._probes, organization, contact, ports, self.digest,
             self._at_name, self._below, self._wild,
         ) = HEADER.unpack_from(view)  # fmt: skip
         if (form, order) != (FORMAT, BYTE_ORDER):
             raise PolicyError(f"a compiled policy of another format ({form:#06x}, {order:#06x})")
         heap = table + 8 * slots
         if not (
-            HEADER.size + organization + contact <= table
+            HEADER.size + organization + contact + PORT.size * ports <= table
             and 0 < slots == slots & -slots
             and heap + HEAP_START <= length == len(view)
             and head_crc(bytes(view[:table])) == crc
         ):
             raise PolicyError("the compiled policy is damaged")
-        texts = bytes(view[HEADER.size : HEADER.size + organization + contact])
+        texts = bytes(view[HEADER.size : table])
         self.organization = texts[:organization].decode("utf-8", "replace")
-        self.contact = texts[organization:].decode("utf-8", "replace")
+        end = organization + contact
+        self.contact = texts[organization:end].decode("utf-8", "replace")
+        listed = texts[end : end + PORT.size * ports]
+        self.ports = frozenset(port for (port,) in PORT.iter_unpack(listed))
         self._slots = view[table:heap].cast("Q")
         self._heap = view[heap:]
         self._mask = slots - 1

@@ -37,8 +37,11 @@ chains behind one question, "is it a socket of the cgroup?", which everybody els
 with no and meet nothing more. There all TCP to what is near goes to the gate, since a proxy
 outside the cgroup is not restricted itself, and old connections on loopback end.
 
-``trace`` walks a packet through that text in memory; ``grammar`` reads the text, and the kernel's
-listing of it as well.
+Tier ``anyip``, for kernels without NAT, is described in its module. It is chosen where redirect
+lacks anything, leaves out what the kernel has not, and is for whole namespaces.
+
+``trace`` walks a packet through the text of tier redirect in memory; ``grammar`` reads the text,
+and the kernel's listing of it as well.
 
 Five things are worth knowing before changing a line.
 
@@ -83,8 +86,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ramnet.ruleset.names import GATE_UID, SINKHOLE4, SINKHOLE6, TABLE
-    from ramnet.ruleset.plan import render_table
+    from ramnet.ruleset.plan import plan_state, render_table
     from ramnet.ruleset.situation import (
+        PORTS,
         Capabilities,
         Exemption,
         GateIdentity,
@@ -93,26 +97,33 @@ if TYPE_CHECKING:
         Situation,
         member_table,
     )
+    from ramnet.ruleset.state import KernelState, Listener, PolicyRule, Route
     from ramnet.ruleset.tier import Tier, choose_tier
 
 __all__ = [
     "GATE_UID",
+    "PORTS",
     "SINKHOLE4",
     "SINKHOLE6",
     "TABLE",
     "Capabilities",
     "Exemption",
     "GateIdentity",
+    "KernelState",
+    "Listener",
     "Members",
+    "PolicyRule",
     "Ports",
+    "Route",
     "Situation",
     "Tier",
     "choose_tier",
     "member_table",
+    "plan_state",
     "render_table",
 ]
 
-_MODULES = ("names", "situation", "tier", "plan")
+_MODULES = ("names", "situation", "tier", "state", "plan")
 
 
 def __getattr__(name: str) -> Any:

@@ -169,9 +169,10 @@ def _parse_set(lines: Sequence[str]) -> frozenset[Item]:
 
 
 _HOOK: Final = re.compile(
-    r"type (filter|nat) hook (output|input|postrouting) priority ([\w -]+); policy (accept|drop);"
+    r"type (filter|nat|route) hook (output|input|prerouting|postrouting) "
+    r"priority ([\w -]+); policy (accept|drop);"
 )
-_PRIORITIES: Final = {"filter": 0, "dstnat - 1": -101}
+_PRIORITIES: Final = {"filter": 0, "dstnat - 1": -101, "mangle": -150, "raw": -300}
 
 
 def _parse_chain(lines: Sequence[str]) -> Chain:
@@ -253,8 +254,8 @@ def _statement(kind: str, convert: Callable[[str], int | str] = str) -> _Reader:
 
 
 _SELECTORS: Final = (
-    "meta l4proto", "meta nfproto", "meta skuid", "meta cgroup", "socket transparent",
-    "ip daddr", "ip6 daddr",
+    "meta l4proto", "meta nfproto", "meta skuid", "meta cgroup", "meta mark(?! set)",
+    "socket transparent", "ip daddr", "ip6 daddr",
     "(?:tcp|udp|sctp) (?:sport|dport)", "icmp type", "icmpv6 type",
     "oifname", "iifname", "oif", "iif", "ct state", "ct direction", "ct status", "ct mark(?! set)",
 )  # fmt: skip
@@ -266,8 +267,10 @@ _READERS: Final[tuple[tuple[re.Pattern[str], _Reader], ...]] = tuple(
         (r"tcp flags & \((?P<mask>[\w |]+)\) (?P<sign>!=|==) (?P<value>\w+)", _flags),
         (r"tcp flags & (?P<mask>\w+) (?P<sign>!=|==) (?P<value>\w+)", _flags),
         (r"tcp flags (?P<sign>!=) (?P<value>\w+) / (?P<mask>[\w,]+)", _flags),
+        (r"tcp flags (?P<sign>)(?P<value>\w+) / (?P<mask>[\w,]+)", _flags),
         (r"tcp flags ! (\w+)", _no_flag),
         (r'socket cgroupv2 level (\d+) "([^"]+)"', _cgroup),
+        (r"meta mark set (0x[0-9a-f]+)", _statement("packet mark", lambda text: int(text, 0))),
         (r"ct mark set (0x[0-9a-f]+)", _statement("mark", lambda text: int(text, 0))),
         (r"add @(\w+) \{ ct original proto-dst timeout 1d \}", _statement("learn")),
         (r"counter(?: packets \d+ bytes \d+)?", _statement("counter")),

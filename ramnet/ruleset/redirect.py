@@ -9,7 +9,7 @@ from ramnet.ruleset.names import OWN_MARK as OWN_MARK
 from ramnet.ruleset.names import SINKHOLE4, SINKHOLE6, TABLE
 from ramnet.ruleset.situation import Exemption, GateIdentity, Situation
 
-_USER_SOCKET: Final = "meta skuid 0-4294967294"
+USER_SOCKET: Final = "meta skuid 0-4294967294"
 """Matches any packet of a socket that some process holds, and none that the kernel made."""
 _KERNEL_SERVED_UDP: Final = (68, 546, 4789)
 """Inbound DHCP and VXLAN, should the ephemeral range be wide enough to hold them."""
@@ -104,7 +104,7 @@ def plain_chain(name: str, rules: Iterable[str]) -> Iterator[str]:
 
 def _to_gate(situation: Situation) -> Iterator[str]:
     ports = situation.ports
-    yield f"{_gate(situation.gate)} accept"
+    yield f"{gate_match(situation.gate)} accept"
     for exemption in filter(would_be_redirected, situation.exemptions):
         yield f"{exempted(exemption)} accept"
     yield f"udp dport 53 redirect to :{ports.resolver}"
@@ -123,9 +123,9 @@ def _output(situation: Situation) -> Iterator[str]:
     # NAT of a client's earlier connection also takes a later one of the gate's from the same port
     # to the same server, and the gate would ask itself.
     for ours in listeners(situation):
-        yield f"{_gate(situation.gate)} ct direction original ct status dnat {ours} goto refuse"
+        yield f"{gate_match(situation.gate)} ct direction original ct status dnat {ours} goto refuse"
     yield from _owned(situation)
-    for excepted in (_gate(situation.gate), *map(exempted, situation.exemptions)):
+    for excepted in (gate_match(situation.gate), *map(exempted, situation.exemptions)):
         yield f"{excepted} accept"
     # The reset that answers goes by loopback and carries the same mark.
     yield f'oifname != "lo" ct mark {CUT_MARK:#x} goto refuse'
@@ -139,7 +139,7 @@ def _output(situation: Situation) -> Iterator[str]:
     yield "ct direction reply accept"
     # Closed sockets of ours go on sending (what was not sent yet, the last acknowledgement) and
     # have no owner any more; another's socket on the same addresses and ports has one.
-    yield f"ct mark {OWN_MARK:#x} {_USER_SOCKET} goto refuse"
+    yield f"ct mark {OWN_MARK:#x} {USER_SOCKET} goto refuse"
     yield f"ct mark {OWN_MARK:#x} accept"
     local = f"ct direction original ct mark 0x0 ct mark set {LOCAL_MARK:#x}"
     yield f"ct status dnat {local}"
@@ -155,7 +155,7 @@ def _output(situation: Situation) -> Iterator[str]:
     yield "meta nfproto ipv4 meta l4proto igmp accept"
     yield "meta nfproto ipv4 udp sport 68 udp dport 67 accept"
     yield "meta nfproto ipv6 udp sport 546 udp dport 547 accept"
-    yield f"udp dport 4789 {_USER_SOCKET} goto refuse"
+    yield f"udp dport 4789 {USER_SOCKET} goto refuse"
     yield "udp dport 4789 accept"
     yield "goto refuse"
 
@@ -229,7 +229,7 @@ def _leaving() -> Iterator[str]:
 def _owned(situation: Situation) -> Iterator[str]:
     """Remember who opened a connection; a mark that another tool has set is left alone."""
     mark = f"ct direction original ct mark 0x0 ct mark set {OWN_MARK:#x}"
-    yield f"{_gate(situation.gate)} {mark}"
+    yield f"{gate_match(situation.gate)} {mark}"
     for exemption in situation.exemptions:
         if exemption.uid is not None or exemption.cgroup is not None:
             yield f"{exempted(exemption)} {mark}"
@@ -242,7 +242,7 @@ def would_be_redirected(exemption: Exemption) -> bool:
     return exemption.proto in (None, "tcp")
 
 
-def _gate(gate: GateIdentity) -> str:
+def gate_match(gate: GateIdentity) -> str:
     return " ".join([f"meta skuid {gate.uid}", *_cgroup(gate.cgroup, gate.cgroup_level)])
 
 

@@ -1,8 +1,12 @@
 """The values from which the rules are planned."""
 
 from dataclasses import dataclass, field, fields
+from typing import Final
 
 from ramnet.ruleset.names import GATE_UID, TABLE
+
+PORTS: Final = frozenset({80, 443, 3128, 5000})
+"""Tier anyip: TCP ports that come to the gate whatever the policy names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,18 @@ class Capabilities:
     socket_lookup: bool = True
     """``socket transparent`` in an input chain: is there a socket for this packet?"""
     ipv6: bool = True
+    route_chain: bool = True
+    """Chains of type route in family inet (nf_tables since 5.2)."""
+    route_chain_ip: bool = True
+    """The same in families ip and ip6."""
+    policy_routing4: bool = True
+    policy_routing6: bool = True
+    owner: bool = True
+    persist: bool = True
+    transparent: bool = True
+    """Sockets of both families answer from any address (IP_TRANSPARENT)."""
+    gate_namespace: bool = True
+    """A network namespace more, and a veth pair that leads there."""
 
     def listed(self) -> dict[str, bool]:
         """Every capability by name."""
@@ -114,3 +130,7 @@ class Situation:
     """net.ipv4.ip_local_port_range of the namespace."""
     members: Members | None = None
     """Whose sockets the rules are for; None: the whole namespace."""
+    intercepted: frozenset[int] = PORTS
+    """Tier anyip: TCP ports on which the gate listens, 53 aside."""
+    sysctls_before: tuple[tuple[str, int], ...] = ()
+    """Tier anyip: what the keys of ``anyip.SYSCTLS`` were before ours."""

@@ -1,7 +1,8 @@
 """Walks a packet through the table in memory, so that tests and ``verify`` ask for its fate.
 
-Only what ``ramnet.ruleset.grammar`` reads is interpreted. Other tools' tables are not seen; what
-Docker's NAT would do at its priority (-100) can be given with the packet (``Packet.dnat``).
+Only what ``ramnet.ruleset.grammar`` reads is interpreted, and of that tier redirect. Other
+tools' tables are not seen; what Docker's NAT would do at its priority (-100) can be given with
+the packet (``Packet.dnat``).
 """
 
 import ipaddress
@@ -110,6 +111,8 @@ def trace(table: str | Table, packet: Packet) -> Fate:
         GrammarError: the table holds what this module does not know.
     """
     parsed = parse_table(table) if isinstance(table, str) else table
+    if any(chain.kind == "route" for chain in parsed.chains.values()):
+        raise GrammarError("this table is of tier anyip; only tier redirect can be traced")
     return _Walk(parsed, packet).fate()
 
 

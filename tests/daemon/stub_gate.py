@@ -25,6 +25,9 @@ class StubGate:
         for listener in listeners["explicit"]:
             self._servers.append(await asyncio.start_server(self._tell, sock=listener))
 
+    async def listen(self, listeners: dict[str, list[socket.socket]]) -> None:
+        pass
+
     def replace_policy(self, policy: Policy) -> None:
         self._policy = policy
 

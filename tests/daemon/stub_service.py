@@ -9,6 +9,7 @@ import asyncio
 import os
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ramnet.daemon.guarded_scope import Enforcing
 from ramnet.daemon.service import Means, Service
 from ramnet.errors import KernelRefusedError, RamnetError
 from ramnet.gate.denial.authority import create_authority
+from ramnet.gate.spec import Interception
 from ramnet.kernel.docker import gather_proxies
 from ramnet.kernel.surroundings import Near
 from ramnet.kernel.watch import Change
@@ -33,7 +35,6 @@ class StubEnforcer:
         self._tampered = Path(config.state_dir) / "tampered"
         self._scope = scope
         self.listeners = {"explicit": [listener]}
-        self.problems: list[str] = []
         self.sinkhole6 = False
         self.namespace_descriptor = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self.gate_cgroup: Path | None = None
@@ -62,6 +63,13 @@ class StubEnforcer:
     def restore(self, *, sets: bool) -> str:
         self.apply()
         return "our table was removed"
+
+    @property
+    def interception(self) -> Interception:
+        return "redirect"
+
+    def follow_ports(self, named: Iterable[int]) -> dict[str, list[socket.socket]]:
+        return {}
 
     def refresh(self) -> bool:
         if self._near_file.exists():

@@ -94,6 +94,9 @@ def test_the_end_of_either_side_is_noticed(ends: Ends) -> None:
         b'{"type":"ping","serial":1}',  # the supervisor's own word
         b'{"type":"pong","serial":"1","status":{}}',
         b'{"type":"pong","serial":1}',
+        b'{"type":"adopted","serial":1,"ports":[0]}',
+        b'{"type":"adopted","serial":1,"ports":[65536]}',
+        b'{"type":"adopted","serial":1,"ports":[' + b"1," * 100 + b"1]}",
         b"[" * 100_000,
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 
 from ramnet import config
 from ramnet.daemon import resolv_conf
+from ramnet.daemon.channel import Adopted
 from ramnet.daemon.guarded_scope import GuardedScope
 from ramnet.daemon.resolv_conf import Choice
 from ramnet.errors import ConfigError, KernelRefusedError
@@ -95,3 +96,20 @@ def test_trouble_with_the_kernel_is_told_once_and_shown(
     monkeypatch.setattr(scene.enforcer, "refresh", lambda: False)
     scope.look()
     assert scope.describe()["rules"]["problem"] is None
+
+
+def test_ports_of_a_policy_that_cannot_be_listened_on_are_told(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scope = scene.guard()
+    asked: list[list[int]] = []
+
+    def refuse(named: list[int]) -> dict[str, list[socket.socket]]:
+        asked.append(named)
+        raise KernelRefusedError("no")
+
+    scope._follow_ports(Adopted(1, ports=[5000]))
+    monkeypatch.setattr(scene.enforcer, "follow_ports", refuse)
+    scope._follow_ports(Adopted(2, ports=[8443]))
+    assert asked == [[8443]]
+    assert scene.told == ["scope dockerd: ports of the policy stay refused: no"]

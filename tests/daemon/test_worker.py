@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -94,3 +95,35 @@ def test_a_damaged_policy_is_rejected(at: int) -> None:
 def test_an_empty_policy_is_rejected() -> None:
     _, answer = adopted(b"")
     assert isinstance(answer, channel.Rejected)
+
+
+def test_the_ports_that_a_policy_names_are_said() -> None:
+    document = b'version = 4\n[[registry]]\nhost = "a.example:8443"'
+    _, answer = adopted(compile_policy(read_document(document, source="p")))
+    assert isinstance(answer, channel.Adopted)
+    assert answer.ports == [8443]
+
+
+class OpenGate(QuietGate):
+    async def listen(self, listeners: dict[str, list[socket.socket]]) -> None:
+        (sock,) = listeners["transparent"]
+        self.replies.append(sock.getsockname()[1])
+        sock.close()
+
+    replies: ClassVar[list[int]] = []
+
+
+def test_further_listeners_reach_the_gate() -> None:
+    ours, theirs = channel.pair()
+    with ours, socket.create_server(("127.0.0.1", 0)) as listener:
+        channel.send(ours, channel.Begin(SPEC, NEAR, []))
+        channel.send(ours, channel.Listen(["transparent"]), [listener.fileno()])
+        ours.shutdown(socket.SHUT_WR)
+
+        async def converse() -> None:
+            conversation = Conversation(theirs, OpenGate)
+            await conversation.run()
+            await conversation.close()
+
+        asyncio.run(converse())
+        assert OpenGate.replies == [listener.getsockname()[1]]

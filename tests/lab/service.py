@@ -58,6 +58,7 @@ class Ramnet:
     Attributes:
         process: the privileged process of this moment, None when the service is stopped.
         starts: how often it was started, the restarts of the loop included.
+        without: capabilities that the service is told to do without, by comma.
     """
 
     def __init__(self, vm: Host) -> None:

@@ -18,7 +18,14 @@ ALLOWED = (
     at.FILES_ALLOWED,
     at.GIT_ALLOWED,
 )
-POLICY = policy_text(*(site.name for site in ALLOWED))
+PROXY_PORTS = (1080, 8080)
+"""Named by the policy, so that they come to the gate where a kernel needs a listener for each."""
+POLICY = policy_text(
+    *(site.name for site in ALLOWED), *(f"ports.allowed.example:{port}" for port in PROXY_PORTS)
+)
+
+TIERS = pytest.mark.parametrize("tier", ["redirect", "anyip"], indirect=True, scope="module")
+_WITHOUT = {"redirect": "", "anyip": "nat_redirect"}
 
 
 def sentence(host: str) -> str:
@@ -40,10 +47,12 @@ def stray(capture: Capture) -> Packets:
         .sent_by_vm()
         .without_housekeeping()
         .where(
-            lambda packet: not (
-                (packet.destination in sites and packet.protocol == "tcp")
-                or (packet.destination in servers and packet.dns_name in names)
-                or (packet.protocol == "tcp" and packet.destination in servers)
+            lambda packet: (
+                not (
+                    (packet.destination in sites and packet.protocol == "tcp")
+                    or (packet.destination in servers and packet.dns_name in names)
+                    or (packet.protocol == "tcp" and packet.destination in servers)
+                )
             )
         )
     )
@@ -56,9 +65,18 @@ def service(lab: Lab) -> Iterator[Ramnet]:
     lab.ramnet.close()
 
 
+@pytest.fixture(scope="module")
+def tier(request: pytest.FixtureRequest) -> str:
+    """How connections come to the gate; ``TIERS`` walks both."""
+    return str(getattr(request, "param", "redirect"))
+
+
 @pytest.fixture
-def enforced(lab: Lab, service: Ramnet) -> Ramnet:
+def enforced(lab: Lab, service: Ramnet, tier: str) -> Ramnet:
     """The service, running, with the policy of this file in force."""
+    if service.without != _WITHOUT[tier]:
+        service.close()
+        service.without = _WITHOUT[tier]
     if service.process is None or service.process.code is not None:
         service.stop()
         service.start(POLICY)

@@ -7,9 +7,9 @@ import pytest
 from tests.lab import Capture, Ramnet
 from tests.lab import addresses as at
 from tests.lab.vm import Vm
-from tests.system.conftest import sentence, stray
+from tests.system.conftest import TIERS, sentence, stray
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, TIERS]
 
 BLOCKED = at.REGISTRY_BLOCKED
 BOTH = pytest.mark.parametrize("family", [0, 1], ids=["ipv4", "ipv6"])
@@ -65,9 +65,7 @@ with socket.socket(family, socket.SOCK_DGRAM) as sock:
 
 @BOTH
 @pytest.mark.parametrize("port", [80, 123, 443, 853, 1194, 4500, 51820])
-def test_udp_and_quic(
-    enforced: Ramnet, vm: Vm, capture: Capture, family: int, port: int
-) -> None:
+def test_udp_and_quic(enforced: Ramnet, vm: Vm, capture: Capture, family: int, port: int) -> None:
     address = at.REGISTRY_ALLOWED.addresses[family]
     vm.run(["python3", "-c", _UDP, address, str(port)]).check()
     assert not stray(capture)
@@ -203,9 +201,7 @@ with socket.create_connection((address, port), 5) as sock:
 
 
 @BOTH
-def test_a_second_pipelined_host(
-    enforced: Ramnet, vm: Vm, capture: Capture, family: int
-) -> None:
+def test_a_second_pipelined_host(enforced: Ramnet, vm: Vm, capture: Capture, family: int) -> None:
     hosts = at.FILES_ALLOWED.name, at.FILES_BLOCKED.name
     requests = "".join(f"GET /hello.txt HTTP/1.1\r\nHost: {host}\r\n\r\n" for host in hosts)
     address = at.FILES_ALLOWED.addresses[family]

@@ -43,6 +43,15 @@ def original_destination(sock: socket.socket) -> Destination | None:
         return None
 
 
+def own_address(sock: socket.socket) -> Destination | None:
+    """What the client dialled, where the listener answers for any address (tier anyip)."""
+    try:
+        address, port = sock.getsockname()[:2]
+    except OSError:
+        return None
+    return Destination(address.partition("%")[0], port)
+
+
 def plain(address: str) -> str:
     """``address`` without a zone, an IPv4-mapped one as IPv4, in the canonical spelling."""
     ip = ipaddress.ip_address(address.partition("%")[0])

@@ -6,7 +6,7 @@ import ipaddress
 import resource
 import socket
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from typing import Any, Final
 
 from ramnet import config
 from ramnet.audit import EventLog
@@ -19,6 +19,7 @@ from ramnet.gate.proxy.destination import (
     Nearness,
     OriginalDestination,
     original_destination,
+    own_address,
     plain,
 )
 from ramnet.gate.proxy.dial import Dialler, Resolves
@@ -28,9 +29,14 @@ from ramnet.gate.proxy.parent import Upstreams
 from ramnet.gate.proxy.relay import reset
 from ramnet.gate.proxy.serve import serve_explicit, serve_transparent
 from ramnet.gate.proxy.services import Services
-from ramnet.gate.spec import GateSpec, Surroundings
+from ramnet.gate.spec import GateSpec, Interception, Surroundings
 
 Serve = Callable[[Services, Flow], Coroutine[Any, Any, None]]
+
+_DESTINATIONS: Final[dict[Interception, OriginalDestination]] = {
+    "redirect": original_destination,
+    "anyip": own_address,
+}
 
 
 class Proxy:
@@ -43,10 +49,10 @@ class Proxy:
         spec: GateSpec,
         log: EventLog,
         *,
-        find_destination: OriginalDestination = original_destination,
+        find_destination: OriginalDestination | None = None,
     ) -> None:
-        """To be made inside the running loop. ``find_destination`` is the kernel's word on
-        where a redirected connection was meant to go."""
+        """To be made inside the running loop. ``find_destination`` says where a connection was
+        meant to go; None is the kernel's word, by the way that ``spec`` names."""
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._limit = min(spec.connection_limit, _affordable())
@@ -64,7 +70,7 @@ class Proxy:
                 spec.ca_certificate if in_use else None, spec.ca_key if in_use else None
             ),
             log=log,
-            original_destination=find_destination,
+            original_destination=find_destination or _DESTINATIONS[spec.interception],
             explicit_clients=tuple(map(ipaddress.ip_network, spec.proxy.explicit_clients)),
             explicit_listeners=frozenset(_listeners(spec.proxy.explicit)),
         )

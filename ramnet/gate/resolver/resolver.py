@@ -54,7 +54,7 @@ class Resolver:
         self._lookups = Lookups(self._zones, self._rules)
         self._probes = LoopProbes(self._loop_found)
         self._desk = Desk(self._rulings, self._lookups, self._memory, self._probes, self._reporter)
-        self._datagrams = DatagramServer(self._desk)
+        self._datagrams = DatagramServer(self._desk, for_any=spec.interception == "anyip")
         self._streams = StreamServer(self._desk)
         judge.subscribe(self._datagrams.cache.clear)
 

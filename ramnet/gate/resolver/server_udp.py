@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 from ramnet.gate.resolver.cache import DatagramCache
+from ramnet.gate.resolver.datagrams import AnyAddress, OwnAddress, Way
 from ramnet.gate.resolver.desk import DATAGRAM_MOST, Desk
 from ramnet.wire.dns import Question
 
@@ -22,9 +23,11 @@ _SHORTEST_FRESH: Final = 0.01
 class DatagramServer:
     """Reads all UDP listeners of the resolver."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, *, for_any: bool = False) -> None:
+        """``for_any``: the sockets answer for any address, each reply from the one asked."""
         self._loop = asyncio.get_running_loop()
         self._desk = desk
+        self._ways: Callable[[socket.socket], Way] = AnyAddress if for_any else OwnAddress
         self._sockets: Sequence[socket.socket] = ()
         self.cache = DatagramCache()
         self.hits = 0
@@ -38,7 +41,7 @@ class DatagramServer:
             listener.setblocking(False)
             with contextlib.suppress(OSError):  # as much as the kernel grants
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-            self._loop.add_reader(listener, partial(self._readable, listener))
+            self._loop.add_reader(listener, partial(self._readable, self._ways(listener)))
 
     def close(self) -> None:
         """Stop serving."""
@@ -47,8 +50,8 @@ class DatagramServer:
             listener.close()
         self._sockets = ()
 
-    def _readable(self, listener: socket.socket) -> None:
-        receive, send, ready = listener.recvfrom, listener.sendto, self.cache.ready.get
+    def _readable(self, way: Way) -> None:
+        receive, send, ready = way.receive, way.send, self.cache.ready.get
         now = self._loop.time()
         for _ in range(BATCH):
             try:
@@ -57,9 +60,7 @@ class DatagramServer:
                 return
             found = ready(data[2:])
             if found is None or found[0] <= now:
-                self._desk.handle(
-                    data, DATAGRAM_MOST, partial(self._send, listener, client, data[2:])
-                )
+                self._desk.handle(data, DATAGRAM_MOST, partial(self._send, way, client, data[2:]))
                 continue
             self.hits += 1
             try:
@@ -69,7 +70,7 @@ class DatagramServer:
 
     def _send(
         self,
-        listener: socket.socket,
+        way: Way,
         client: Any,  # whatever the socket's family calls an address
         asked: bytes,
         question: Question | None,
@@ -79,6 +80,6 @@ class DatagramServer:
         if question and question.plain and fresh > _SHORTEST_FRESH:
             self.cache.put(asked, reply[2:], self._loop.time() + fresh)
         try:
-            listener.sendto(reply, client)
+            way.send(reply, client)
         except OSError:
             self.unsent += 1

@@ -1,11 +1,13 @@
 """The grammar reads what we write and what the kernel lists, and nothing else."""
 
+from pathlib import Path
+
 import pytest
 
 from ramnet.ruleset import Ports, Situation, render_table
 from ramnet.ruleset.grammar import GrammarError, parse_table
 from ramnet.ruleset.trace import Packet, trace
-from tests.kernel.golden import GOLDEN, SITUATION
+from tests.kernel.golden import ALL
 
 
 def _with(line: str, chain: str = "output") -> str:
@@ -22,14 +24,14 @@ def _with(line: str, chain: str = "output") -> str:
         "tcp dport 443 queue",
         "tcp dport 443 dnat ip to 192.0.2.1",
         "tcp option maxseg size set 1200",
-        "meta mark set 0x1",
+        "meta mark set ct mark",
         "ct state vmap { new : accept }",
         "jump refuse",
         "goto nowhere",
         "tcp dport @nothing accept",
         "limit rate 1/second accept",
         "log",
-        "tcp flags syn / syn,ack accept",
+        "tcp flags syn,ack / syn,ack accept",
         "reject with icmp port-unreachable",
         "tcp dport",
         "return",
@@ -89,9 +91,16 @@ def test_two_meanings_are_two_rules(one: str, other: str) -> None:
     assert parse_table(_with(one)) != parse_table(_with(other))
 
 
-def test_the_golden_listing_means_what_is_rendered() -> None:
+@pytest.mark.parametrize(("path", "situation"), ALL.items(), ids=[path.stem for path in ALL])
+def test_the_golden_listing_means_what_is_rendered(path: Path, situation: Situation) -> None:
     """It is a real kernel's listing; tests/kernel/test_golden.py compares it with this kernel's.
 
     After a wanted change, as root: ``python -m tests.kernel.golden`` writes it anew.
     """
-    assert parse_table(GOLDEN.read_text()) == parse_table(render_table(SITUATION))
+    assert parse_table(path.read_text()) == parse_table(render_table(situation))
+
+
+def test_tier_anyip_is_read_and_not_traced() -> None:
+    situation = next(s for path, s in ALL.items() if path.stem == "anyip")
+    with pytest.raises(GrammarError, match="tier anyip"):
+        trace(render_table(situation), Packet("192.0.2.1"))

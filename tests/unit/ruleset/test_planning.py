@@ -1,6 +1,6 @@
 """Tiers, sets and exemptions."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -8,16 +8,21 @@ from ramnet.errors import KernelRefusedError
 from ramnet.ruleset import (
     Capabilities,
     Exemption,
+    KernelState,
     Ports,
     Situation,
     Tier,
+    anyip,
     choose_tier,
+    plan_state,
     render_table,
 )
 from ramnet.ruleset.redirect import render_changes, render_elements
 
-_OPTIONAL = {"dynamic_sets", "socket_cgroupv2", "ipv6", "meta_cgroup", "socket_lookup"}
-_NEEDED = {field.name for field in fields(Capabilities)} - _OPTIONAL
+_REDIRECT = {"sets", "ct", "nat_redirect", "reject", "counter", "ct_mark"}
+_BOTH = {"skuid"}
+_ANYIP = {"policy_routing4", "transparent", "gate_namespace"}
+_OPTIONAL = {field.name for field in fields(Capabilities)} - _REDIRECT - _BOTH
 
 
 def test_a_whole_kernel_redirects() -> None:
@@ -26,15 +31,31 @@ def test_a_whole_kernel_redirects() -> None:
     assert reason
 
 
-@pytest.mark.parametrize("name", sorted(_NEEDED))
-def test_each_needed_part_is_named_where_it_is_missing(name: str) -> None:
-    with pytest.raises(KernelRefusedError, match=rf"\b{name}\b"):
+@pytest.mark.parametrize("name", sorted(_REDIRECT))
+def test_without_a_part_of_redirect_packets_are_routed(name: str) -> None:
+    tier, reason = choose_tier(Capabilities(**{name: False}))
+    assert tier is Tier.ANYIP
+    assert name in reason
+
+
+@pytest.mark.parametrize("name", sorted(_BOTH))
+def test_what_every_tier_needs_is_named(name: str) -> None:
+    with pytest.raises(KernelRefusedError, match=rf"lacks {name}; .* lacks {name}"):
         choose_tier(Capabilities(**{name: False}))
 
 
-def test_all_missing_parts_are_named() -> None:
-    with pytest.raises(KernelRefusedError, match="sets, ct"):
-        choose_tier(Capabilities(sets=False, ct=False))
+@pytest.mark.parametrize("name", sorted(_ANYIP))
+def test_without_any_tier_the_parts_of_both_are_named(name: str) -> None:
+    with pytest.raises(KernelRefusedError, match=rf"lacks nat_redirect; .* lacks {name}"):
+        choose_tier(Capabilities(**{name: False, "nat_redirect": False}))
+
+
+def test_one_kind_of_route_chain_is_enough() -> None:
+    for name in ("route_chain", "route_chain_ip"):
+        lacking = Capabilities(**{name: False, "nat_redirect": False})
+        assert choose_tier(lacking)[0] is Tier.ANYIP
+    with pytest.raises(KernelRefusedError, match="lacks route_chain"):
+        choose_tier(Capabilities(route_chain=False, route_chain_ip=False, nat_redirect=False))
 
 
 @pytest.mark.parametrize("name", sorted(_OPTIONAL))
@@ -99,3 +120,55 @@ def test_of_many_elements_only_what_changed_is_told() -> None:
         "add element inet ramnet listening { 80, 81 }\n"
     )
     assert render_changes("listening", [], []) == ""
+
+
+ANYIP = Situation(ports=Ports(927, 928), capabilities=Capabilities(nat_redirect=False))
+
+
+def test_redirect_needs_nothing_but_its_table() -> None:
+    state = plan_state(Situation(ports=Ports(927, 928)))
+    assert state == KernelState((("inet", "ramnet"),), state.text)
+    assert state.render() == state.text
+
+
+def test_anyip_says_all_that_it_would_do() -> None:
+    lines = plan_state(ANYIP).render().splitlines()
+    for family in (4, 6):
+        assert f"# ip -{family} rule add fwmark 0x52414d47 lookup 60927 priority 92" in lines
+        assert f"# ip -{family} route add unreachable default table 60927 metric 1000" in lines
+    assert "# sysctl net.ipv4.tcp_fwmark_accept=1" in lines
+    assert "# tcp [::]:443 (transparent), in the gate's own namespace" in lines
+
+
+def test_without_ipv6_policy_routing_no_ipv6_is_marked() -> None:
+    lacking = replace(ANYIP, capabilities=replace(ANYIP.capabilities, policy_routing6=False))
+    state = plan_state(lacking)
+    assert {route.family for route in state.routes} == {4}
+    assert {listener.family for listener in state.listeners} == {4}
+    marking = [line for line in state.text.splitlines() if "dport 53 " in line]
+    assert marking
+    assert all("nfproto ipv4" in line for line in marking)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "word"),
+    [
+        ("sets", "{ "),
+        ("ct", " ct "),
+        ("ct_mark", " ct "),
+        ("reject", "reject"),
+        ("counter", "counter"),
+    ],
+)
+def test_anyip_does_without(lacks: str, word: str) -> None:
+    whole = replace(ANYIP, listening=frozenset({22, 80}))
+    lacking = replace(whole, capabilities=replace(ANYIP.capabilities, **{lacks: False}))
+    rules = [line.strip() for line in plan_state(lacking).text.splitlines() if line[-1:] != "{"]
+    assert word in plan_state(whole).text
+    assert not [rule for rule in rules if word in rule]
+
+
+def test_what_sysctls_were_is_read_from_the_table() -> None:
+    before = (("net.ipv4.tcp_fwmark_accept", 0), ("net.ipv6.fwmark_reflect", 1))
+    assert anyip.sysctls_before(render_table(replace(ANYIP, sysctls_before=before))) == before
+    assert anyip.sysctls_before(render_table(Situation(ports=Ports(927, 928)))) == ()

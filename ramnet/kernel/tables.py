@@ -1,0 +1,59 @@
+"""A ``KernelState`` put into a network namespace, read back, and taken away again."""
+
+from ramnet.errors import KernelRefusedError
+from ramnet.kernel import sysctl
+from ramnet.kernel.netns import Namespace
+from ramnet.kernel.nft import Nft
+from ramnet.kernel.policy_routing import remove_routing, routing_stands, set_routing
+from ramnet.ruleset import KernelState
+
+
+class Tables:
+    """What stands in one namespace; routes first and rules last, in one transaction."""
+
+    def __init__(self, namespace: Namespace, nft: Nft) -> None:
+        self._namespace, self._nft = namespace, nft
+        self._state: KernelState | None = None
+        self._expected: list[str | None] = []
+
+    def apply(self, state: KernelState) -> None:
+        """Set the whole of ``state``, the listeners aside.
+
+        Raises:
+            KernelRefusedError: the kernel took less than all of it.
+        """
+        call = self._namespace.call
+        if state.rules:
+            call(set_routing, state)
+            call(sysctl.write, state.sysctls)
+        call(self._nft.apply, state.text)
+        self._expected = self._listings(state)
+        if None in self._expected:
+            raise KernelRefusedError("the kernel took the rules and does not list them")
+        self._state = state
+
+    def intact(self) -> bool:
+        """Whether everything stands as it was applied."""
+        state = self._state
+        if state is None or self._listings(state) != self._expected:
+            return False
+        call = self._namespace.call
+        if not state.rules:
+            return True
+        here = dict(call(sysctl.read, [key for key, _ in state.sysctls]))
+        sysctls = all(here.get(key, value) == value for key, value in state.sysctls)
+        return sysctls and call(routing_stands, state)
+
+    def remove(self, state: KernelState, sysctls_before: tuple[tuple[str, int], ...]) -> None:
+        """Take everything of ``state`` away, whoever applied it; sysctls become as they were."""
+        call = self._namespace.call
+        for family, name in state.tables:
+            if call(self._nft.listing, name, family) is not None:
+                call(self._nft.apply, f"delete table {family} {name}\n")
+        if state.rules:
+            call(remove_routing, state)
+            call(sysctl.write, sysctls_before)
+
+    def _listings(self, state: KernelState) -> list[str | None]:
+        call = self._namespace.call
+        return [call(self._nft.chains, name, family) for family, name in state.tables]
