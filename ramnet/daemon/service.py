@@ -101,6 +101,8 @@ class Service:
             enforcer = self._means.make_enforcer(self._config, scope)
             self._enforcers.append(enforcer)
             enforcer.install()
+            for problem in enforcer.problems:
+                self.tell(f"scope {scope.name}: {problem}")
         ca = self._authority()
         for scope, enforcer in zip(self._config.scopes, self._enforcers, strict=True):
             guarded = GuardedScope(
@@ -207,6 +209,7 @@ class Service:
 
     def _warnings(self) -> list[str]:
         found = [self._ca_problem, *(scope.resolver_problem for scope in self._scopes)]
+        found += [problem for enforcer in self._enforcers for problem in enforcer.problems]
         return [*filter(None, found), *status.config_warnings(self._config), *self._docker_problems]
 
     async def _down(self) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Enforcer:
     Attributes:
         listeners: the gate's sockets by role, made in the scope's namespace; kept open here so
             that a gate that is started anew gets the same ones.
+        problems: what is missing of them, in sentences.
         sinkhole6: whether refused names may also be answered with the IPv6 sinkhole.
     """
 
@@ -72,6 +73,7 @@ class Enforcer:
         self._installed: ruleset.Situation | None = None
         self._ports: ruleset.Ports | None = None
         self.listeners: listeners.Listeners = {}
+        self.problems: list[str] = []
         self.sinkhole6 = False
 
     @property
@@ -107,13 +109,12 @@ class Enforcer:
         """Listen, add the routes, apply the rules in one transaction and read them back.
 
         Raises:
-            ConfigError: an address of ``proxy.explicit`` cannot be bound.
             KernelRefusedError: the kernel took less than all of it.
         """
         if self.tier is ruleset.Tier.ANYIP:
             self._open_room()
         else:
-            self._ports, self.listeners = self.namespace.call(
+            self._ports, self.listeners, self.problems = self.namespace.call(
                 listeners.open_listeners, self._explicit
             )
         _, self.sinkhole6 = self.namespace.call(routes.add_sinkhole_routes)
@@ -123,7 +124,8 @@ class Enforcer:
     def _open_room(self) -> None:
         from ramnet.kernel.gate_room import GateRoom  # it loads pyroute2
 
-        self.listeners = self.namespace.call(listeners.open_explicit, self._explicit)
+        explicit, self.problems = self.namespace.call(listeners.open_explicit, self._explicit)
+        self.listeners = {"explicit": explicit}
         ipv6 = self.capabilities.policy_routing6
         self._room = GateRoom(self.namespace, anyip.DEVICE, ipv6=ipv6)
         state = ruleset.plan_state(self._situation(_planned_ports()))
