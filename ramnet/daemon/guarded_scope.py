@@ -24,6 +24,7 @@ class Enforcing(Protocol):
     """What the service needs of ``ramnet.kernel.enforcer.Enforcer``."""
 
     listeners: dict[str, list[socket]]
+    problems: list[str]
     sinkhole6: bool
 
     @property

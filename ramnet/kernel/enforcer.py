@@ -41,6 +41,7 @@ class Enforcer:
     Attributes:
         listeners: the gate's sockets by role, made in the scope's namespace; kept open here so
             that a gate that is started anew gets the same ones.
+        problems: what is missing of them, in sentences.
         sinkhole6: whether refused names may also be answered with the IPv6 sinkhole.
     """
 
@@ -82,6 +83,7 @@ class Enforcer:
         self._ephemeral: tuple[int, int] | None = None
         self._ports: ruleset.Ports | None = None
         self.listeners: listeners.Listeners = {}
+        self.problems: list[str] = []
         self.sinkhole6 = False
 
     @property
@@ -122,13 +124,12 @@ class Enforcer:
         """Listen, add the routes, apply the rules in one transaction and read them back.
 
         Raises:
-            ConfigError: an address of ``proxy.explicit`` cannot be bound.
             KernelRefusedError: the kernel took less than all of it.
         """
         if self.tier is ruleset.Tier.ANYIP:
             self._open_room()
         else:
-            self._ports, self.listeners = self.namespace.call(
+            self._ports, self.listeners, self.problems = self.namespace.call(
                 listeners.open_listeners, self._explicit
             )
         _, self.sinkhole6 = self.namespace.call(routes.add_sinkhole_routes)
@@ -140,7 +141,8 @@ class Enforcer:
     def _open_room(self) -> None:
         from ramnet.kernel.gate_room import GateRoom  # it loads pyroute2
 
-        self.listeners = self.namespace.call(listeners.open_explicit, self._explicit)
+        explicit, self.problems = self.namespace.call(listeners.open_explicit, self._explicit)
+        self.listeners = {"explicit": explicit}
         ipv6 = self.capabilities.policy_routing6
         self._room = GateRoom(self.namespace, anyip.DEVICE, ipv6=ipv6)
         state = ruleset.plan_state(self._situation(_planned_ports()))
@@ -177,6 +179,7 @@ class Enforcer:
         situation = self._situation(self._ports or _planned_ports())
         if self.tier is ruleset.Tier.ANYIP:
             self._tables.apply(ruleset.plan_state(situation))
+            self._watch.made_it()
         else:
             self._expected = self._put_and_read(situation)
         self._installed = situation
@@ -214,6 +217,8 @@ class Enforcer:
         """
         if self._installed is None:
             return ""
+        if self.tier is ruleset.Tier.ANYIP:
+            return self._restore_whole(sets=sets)
         before = self.namespace.call(self._nft.chains, self.table)
         changed = before != self._expected
         if changed or sets:
@@ -228,6 +233,14 @@ class Enforcer:
         if changed or sets:
             self.apply()
         return "; ".join(filter(None, found))
+
+    def _restore_whole(self, *, sets: bool) -> str:
+        found = self.namespace.call(routes.restore_sinkhole_routes)
+        if not self._tables.intact():
+            found.append("rules, routing rules or routes of tier anyip")
+        if found or sets:
+            self.apply()
+        return "; ".join(found)
 
     def plan(self) -> str:
         """The text that ``install`` would apply, with nothing applied."""

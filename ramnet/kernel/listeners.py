@@ -5,7 +5,7 @@ import socket
 from typing import Final
 
 from ramnet.config import parse_endpoint
-from ramnet.errors import ConfigError, KernelRefusedError
+from ramnet.errors import KernelRefusedError
 from ramnet.ruleset import Ports
 
 RESOLVER_PORT: Final = 927
@@ -19,35 +19,23 @@ Listeners = dict[str, list[socket.socket]]
 """Sockets by role: ``dns-udp``, ``dns-tcp``, ``transparent``, ``explicit``."""
 
 
-def open_listeners(explicit: list[str]) -> tuple[Ports, Listeners]:
+def open_listeners(explicit: list[str]) -> tuple[Ports, Listeners, list[str]]:
     """Open all of them in the calling thread's network namespace.
 
     The first pair of free ports from ``RESOLVER_PORT`` on is taken, so that the rules stay the
-    same over a restart wherever they can.
+    same over a restart wherever they can. Addresses of ``proxy.explicit`` that cannot be bound
+    are named last: their ports are anybody's, so nobody who takes one may keep the rules away.
 
     Raises:
-        ConfigError: an address of ``proxy.explicit`` cannot be bound.
         KernelRefusedError: no pair of ports is free, or there is no privilege for them.
     """
     for first in range(RESOLVER_PORT, _LAST_PORT, 2):
         ports = Ports(resolver=first, proxy=first + 1)
         listeners = _open_pair(ports)
         if listeners is not None:
-            listeners["explicit"] = [_open_explicit(address, listeners) for address in explicit]
-            return ports, listeners
+            listeners["explicit"], problems = open_explicit(explicit)
+            return ports, listeners, problems
     raise KernelRefusedError(f"no two free ports between {RESOLVER_PORT} and {_LAST_PORT}")
-
-
-def open_explicit(explicit: list[str]) -> Listeners:
-    """Open those of the explicit proxy alone.
-
-    Raises:
-        ConfigError: an address cannot be bound.
-    """
-    made: Listeners = {"explicit": []}
-    for address in explicit:
-        made["explicit"].append(_open_explicit(address, made))
-    return made
 
 
 def close_listeners(listeners: Listeners) -> None:
@@ -102,11 +90,17 @@ def _open(family: int, kind: int, address: str, port: int) -> socket.socket:
     return sock
 
 
-def _open_explicit(text: str, listeners: Listeners) -> socket.socket:
-    endpoint = parse_endpoint(text)
-    family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
-    try:
-        return _open(family, socket.SOCK_STREAM, endpoint.address, endpoint.port)
-    except OSError as error:
-        close_listeners(listeners)
-        raise ConfigError(f"proxy.explicit {text!r}: {error.strerror}") from None
+def open_explicit(texts: list[str]) -> tuple[list[socket.socket], list[str]]:
+    """Open those of the explicit proxy; what cannot be bound is told in sentences."""
+    opened, problems = [], []
+    for text in texts:
+        endpoint = parse_endpoint(text)
+        family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
+        try:
+            opened.append(_open(family, socket.SOCK_STREAM, endpoint.address, endpoint.port))
+        except OSError as error:
+            problems.append(
+                f"proxy.explicit {text!r} cannot be bound ({error.strerror}); the rules stand "
+                "without it, restart ramnet when it is free"
+            )
+    return opened, problems

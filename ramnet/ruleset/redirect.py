@@ -123,7 +123,8 @@ def _output(situation: Situation) -> Iterator[str]:
     # NAT of a client's earlier connection also takes a later one of the gate's from the same port
     # to the same server, and the gate would ask itself.
     for ours in listeners(situation):
-        yield f"{gate_match(situation.gate)} ct direction original ct status dnat {ours} goto refuse"
+        led_back = f"ct direction original ct status dnat {ours}"
+        yield f"{gate_match(situation.gate)} {led_back} goto refuse"
     yield from _owned(situation)
     for excepted in (gate_match(situation.gate), *map(exempted, situation.exemptions)):
         yield f"{excepted} accept"

@@ -8,9 +8,9 @@ import pytest
 
 from tests.attacks.tools import Containers
 from tests.lab import Lab, Ramnet
-from tests.system.conftest import enforced, service
+from tests.system.conftest import enforced, service, tier
 
-__all__ = ["enforced", "service"]
+__all__ = ["enforced", "service", "tier"]
 
 
 @pytest.fixture(scope="package")

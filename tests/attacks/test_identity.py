@@ -12,14 +12,20 @@ from ramnet.ruleset import GATE_UID
 from tests.attacks.tools import (
     ALLOWED,
     BLOCKED,
+    EXPLICIT,
     LEAKED,
+    OPEN,
     SENTENCE,
     Containers,
+    connect,
     connected,
     family_of,
     get,
     read_all,
     speak,
+    start_python,
+    tunnel,
+    wait_led_to_the_gate,
 )
 from tests.lab import Capture, LabError, Ramnet
 from tests.lab import addresses as at
@@ -262,6 +268,40 @@ def test_connections_older_than_the_rules(
                 sock.recv(9)
                 sock.send(b"5ec7e7")
     assert not capture.settle().sent_by_vm().where(lambda p: b"5ec7e7" in p.data)
+
+
+_SQUATTER = """
+import os, socket
+os.setuid(65534)
+listener = socket.create_server(("127.0.0.1", 3128))
+print("ready", flush=True)
+while True:
+    client, _ = listener.accept()
+    print("heard", client.recv(99), flush=True)
+"""
+
+
+def test_somebody_has_the_explicit_proxys_port(
+    unprotected: Ramnet, vm: Vm, capture: Capture
+) -> None:
+    """Any user may listen there before us; the rules stand all the same, and he is asked nothing.
+
+    Shown by: `open_listeners` raising where an explicit address cannot be bound; this was a hole.
+    """
+    squatter = start_python(vm, _SQUATTER, log="squatter")
+    try:
+        unprotected.start(POLICY)
+        wait_led_to_the_gate(vm, 3128)
+        capture.clear()
+        assert SENTENCE in speak(vm, ALLOWED.ipv4, 80, get(BLOCKED.name))
+        assert OPEN in tunnel(vm, EXPLICIT, f"{ALLOWED.name}:80", get(ALLOWED.name))
+        assert SENTENCE in speak(vm, *EXPLICIT, connect(f"{BLOCKED.name}:80"))
+        assert "cannot be bound" in str(unprotected.status()["warnings"])
+    finally:
+        squatter.stop()
+        unprotected.stop()
+    assert "heard" not in squatter.log()
+    assert not stray(capture)
 
 
 def test_rules_before_the_gate(unprotected: Ramnet, vm: Vm, capture: Capture) -> None:

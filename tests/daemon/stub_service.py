@@ -35,6 +35,7 @@ class StubEnforcer:
         self._tampered = Path(config.state_dir) / "tampered"
         self._scope = scope
         self.listeners = {"explicit": [listener]}
+        self.problems: list[str] = []
         self.sinkhole6 = False
         self.namespace_descriptor = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self.gate_cgroup: Path | None = None
