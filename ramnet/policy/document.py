@@ -1,5 +1,6 @@
 """Read what an administrator wrote: TOML, JSON, or Docker's own API object, as one model."""
 
+from codecs import BOM_UTF8
 from hashlib import sha256
 from typing import Final
 
@@ -48,6 +49,9 @@ def read_document(data: bytes, *, source: str) -> Document:
     """
     if len(data) > MAX_DOCUMENT:
         raise PolicyError(f"{source}: larger than {MAX_DOCUMENT >> 20} MiB")
+    if not data.removeprefix(BOM_UTF8).strip():
+        # What a crash leaves of a file that was being written; it is not "Docker Hub alone".
+        raise PolicyError(f"{source}: the document is empty")
     faults = Faults(source, data)
     try:
         shape, content = parse(data, faults)

@@ -67,7 +67,7 @@ def test_an_empty_list_allows_nothing() -> None:
 
 def test_docker_hub_is_allowed_unless_turned_off() -> None:
     for host in ("registry-1.docker.io", "auth.docker.io", "production.cloudfront.docker.com"):
-        assert policy("").decide(host, 443).allowed
+        assert policy("version = 0").decide(host, 443).allowed
         assert not policy("docker_hub = false").decide(host, 443).allowed
 
 

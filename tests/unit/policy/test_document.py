@@ -107,8 +107,14 @@ def test_dockers_hub_is_allowed_unless_one_entry_says_no() -> None:
         assert read(data).docker_hub is allowed
 
 
+@pytest.mark.parametrize("data", [b"", b"\n", b" \r\n\t", b"\xef\xbb\xbf", b"\0" * 512])
+def test_what_a_crash_leaves_of_a_file_is_refused(data: bytes) -> None:
+    with pytest.raises(PolicyError, match="f: the document is empty|f:1"):
+        read(data)
+
+
 @pytest.mark.parametrize(
-    "data", [b"", b"\n", b"# nothing\n", b"{}", b" \r\n{ }", b"\xef\xbb\xbf", b"\xef\xbb\xbf{}"]
+    "data", [b"# nothing\n", b"version = 0", b"{}", b" \r\n{ }", b"\xef\xbb\xbf{}"]
 )
 def test_nothing_written_is_the_default_policy(data: bytes) -> None:
     assert read(data).docker_hub

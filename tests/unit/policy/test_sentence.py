@@ -16,7 +16,7 @@ def test_the_sentence_names_who_what_and_whom_to_ask() -> None:
 
 
 def test_without_words_of_its_own_a_policy_has_a_useful_sentence() -> None:
-    assert policy("").sentence("ghcr.io") == (
+    assert policy("version = 0").sentence("ghcr.io") == (
         "Your organization has disallowed access to ghcr.io. "
         "Ask your administrator to add it to the allowed registries. (ramnet)"
     )
@@ -32,7 +32,7 @@ def test_the_sentence_folds_to_ascii() -> None:
 @given(st.text(max_size=400))
 def test_no_host_can_break_the_line(host: str) -> None:
     for ascii_only in (False, True):
-        sentence = policy("").sentence(host, ascii=ascii_only)
+        sentence = policy("version = 0").sentence(host, ascii=ascii_only)
         assert len(sentence.splitlines()) == 1
         assert not any(ord(c) < 32 or ord(c) == 127 for c in sentence)
         assert sentence.endswith("(ramnet)")
