@@ -58,6 +58,7 @@ class Ramnet:
     Attributes:
         process: the privileged process of this moment, None when the service is stopped.
         starts: how often it was started, the restarts of the loop included.
+        environment: further variables of the service and of its commands.
     """
 
     def __init__(self, vm: Host) -> None:
@@ -69,6 +70,7 @@ class Ramnet:
         self._stopping = threading.Event()
         self.process: Process | None = None
         self.starts = 0
+        self.environment: dict[str, str] = {}
 
     def write_config(self, text: str | None = None) -> None:
         """Write ramnet.toml; `{state}` in it stands for a directory of the vm's own."""
@@ -107,7 +109,7 @@ class Ramnet:
         self.process = self._vm.start(
             [PROGRAM, "run", "--config", CONFIG],
             log="ramnet",
-            environment={"NOTIFY_SOCKET": str(self._notify.path)},
+            environment={"NOTIFY_SOCKET": str(self._notify.path)} | self.environment,
         )
         return self.process
 
@@ -152,7 +154,9 @@ class Ramnet:
     def command(self, *arguments: str, seconds: float = 30, stdin: str = "") -> Result:
         """Run a ramnet command in the vm, with the service's configuration file."""
         argv = [PROGRAM, *arguments, "--config", CONFIG]
-        return self._vm.run(argv, seconds=seconds, stdin=stdin)
+        return self._vm.run(
+            argv, seconds=seconds, stdin=stdin, environment=self.environment
+        )
 
     def status(self) -> dict[str, Any]:
         """What `ramnet status --json` prints. Raises LabError when it prints no JSON."""
