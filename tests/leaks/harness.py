@@ -122,6 +122,7 @@ class Watch:
 
     Attributes:
         promised: bystanders that must never fail in this case.
+        permitted: sites that the policy's names lead to in this case, by the upstream's word.
         harmed: when harm was done, by `harm`, and when health was seen after it.
     """
 
@@ -129,6 +130,7 @@ class Watch:
     row: Row
     capture: Capture
     promised: tuple[str, ...]
+    permitted: tuple[at.Site, ...] = ()
     harmed: list[list[float]] = field(default_factory=list)
     flows: dict[str, dict[str, Any]] = field(default_factory=dict)
     _from: int = 0
@@ -167,7 +169,13 @@ class Watch:
 
     def sent(self) -> Packets:
         """What must not have left, so far."""
-        return forbidden_among(self.capture.settle().since(self._from))
+        left = forbidden_among(self.capture.settle().since(self._from))
+        addresses = {address for site in self.permitted for address in site.addresses}
+        return left.where(
+            lambda packet: packet.destination not in addresses
+            or packet.protocol != "tcp"
+            or any(packet.mentions(name) for name in _BLOCKED_NAMES)
+        )
 
     def _finish(self, inside: Outcome, outside: Outcome) -> None:
         row, samples = self.row, inside.samples | outside.samples
@@ -222,8 +230,8 @@ class Harness:
         case: str,
         *,
         promised: Sequence[str] = EVERYBODY,
+        permitted: Sequence[at.Site] = (),
         old: bool = False,
-        each: int = 2,
     ) -> Iterator[Watch]:
         """Probers at work from the begin of the block to its end; asserts what a case promises.
 
@@ -236,10 +244,10 @@ class Harness:
         without = self._of(probes.bystanders_outside())
         name = f"prober-{len(self.rows)}"
         with self.lab.capture() as capture:
-            plan = probes.plan(within, flows, each=each)
+            plan = probes.plan(within, flows)
             inside = Prober(self.lab.vm, name, plan, self.way.enter)
             outside = Prober(self.lab.inet, name, probes.plan(without, tick=0.02))
-            watch = Watch(self.lab, row, capture, tuple(promised))
+            watch = Watch(self.lab, row, capture, tuple(promised), tuple(permitted))
             try:
                 yield watch
             finally:
