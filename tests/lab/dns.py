@@ -10,7 +10,11 @@ from tests.lab.processes import wait_until
 
 
 class NameServer:
-    """One dnsmasq on one address of each family."""
+    """One dnsmasq on one address of each family.
+
+    Attributes:
+        process: dnsmasq itself.
+    """
 
     def __init__(
         self,
@@ -31,7 +35,7 @@ class NameServer:
         self._log = host.directory / "log" / f"dns-{where.ipv4}.log"
         for site in sites:
             self._write(site.name, site.addresses)
-        host.start(
+        self.process = host.start(
             ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv",
              "--no-hosts", f"--hostsdir={self._directory}", f"--local-ttl={life}",
              f"--listen-address={where.ipv4},{where.ipv6}", "--bind-interfaces", "--user=root",

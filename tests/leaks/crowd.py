@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import select
 import signal
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 
@@ -94,6 +94,5 @@ class Crowd:
 
 
 if __name__ == "__main__":
-    with open(os.path.abspath(sys.argv[1]), encoding="utf-8") as plan:
-        crowd = Crowd(json.load(plan))
+    crowd = Crowd(json.loads(Path(sys.argv[1]).read_text()))
     crowd.run()

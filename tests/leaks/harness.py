@@ -22,7 +22,7 @@ POLICY = policy_text(*(site.name for site in ALLOWED))
 _BLOCKED_NAMES = (at.REGISTRY_BLOCKED.name, at.FILES_BLOCKED.name)
 _ICMP_ERRORS = {"icmp": {3, 11, 12}, "icmpv6": {1, 2, 3, 4}}
 #: Bystanders that depend on no process of ours. Connections that a scope makes to what is near go
-#: through the gate: they wait for a new one, and fail where the supervisor with its sockets is gone.
+#: through the gate: they wait for a new one, and fail when the supervisor's sockets are gone.
 OUTSIDE = ("inbound", "published")
 EVERYBODY = (*OUTSIDE, "loopback", "published inside")
 _PYTHON = ["/usr/bin/python3", "-I", "-S"]
@@ -54,7 +54,8 @@ def forbidden_among(packets: Packets) -> Packets:
 
 _SITES = {address for site in ALLOWED for address in site.addresses}
 _SERVERS = set(at.RESOLVER.addresses)
-_CLIENTS = {at.INET_IPV4, at.INET_IPV6, *_SERVERS}  # inet has all of these on its uplink
+#: Who connects to the vm; inet has all of these on its uplink.
+CLIENTS = {at.INET_IPV4, at.INET_IPV6, *_SERVERS}
 _NAMES = {site.name for site in ALLOWED}
 
 
@@ -66,11 +67,21 @@ def _permitted(packet: Packet) -> bool:
         return (
             packet.destination in _SITES
             or (packet.destination in _SERVERS and packet.ports[1] == 53)
-            or (packet.destination in _CLIENTS and served and packet.tcp_flags != "S")
+            or (packet.destination in CLIENTS and served and packet.tcp_flags != "S")
         )
     if packet.icmp_type in _ICMP_ERRORS.get(packet.protocol, ()):
-        return packet.destination in _SITES | _SERVERS | _CLIENTS
+        return packet.destination in _SITES | _SERVERS | CLIENTS
     return packet.destination in _SERVERS and packet.dns_name in _NAMES
+
+
+def another_gate(old: int) -> Callable[[dict[str, Any]], bool]:
+    """Whether a status names a gate, and not this one."""
+    return lambda status: status["scopes"][0]["gate_pid"] not in (None, old)
+
+
+def another_supervisor(old: int) -> Callable[[dict[str, Any]], bool]:
+    """Whether a status comes from another supervisor than this one."""
+    return lambda status: bool(status["supervisor"]["pid"] != old)
 
 
 @dataclass
@@ -94,7 +105,7 @@ class Outcome:
     @property
     def made(self) -> int:
         tries = sum(sum(ends.values()) for ends in self.ends.values())
-        return tries + sum(flow["tries"] for flow in self.flows.values())
+        return tries + sum(int(flow["tries"]) for flow in self.flows.values())
 
 
 class Prober:
@@ -150,9 +161,7 @@ class Watch:
     ) -> None:
         """Wait until the status is enforcing and as `when` has it, and an allowed fetch works."""
         ramnet = self.lab.ramnet
-        ramnet.wait_status(
-            lambda status: status["state"] == "enforcing" and when(status), seconds
-        )
+        ramnet.wait_status(lambda status: status["state"] == "enforcing" and when(status), seconds)
         self.fetch()
         self.well()
 
@@ -172,9 +181,11 @@ class Watch:
         left = forbidden_among(self.capture.settle().since(self._from))
         addresses = {address for site in self.permitted for address in site.addresses}
         return left.where(
-            lambda packet: packet.destination not in addresses
-            or packet.protocol != "tcp"
-            or any(packet.mentions(name) for name in _BLOCKED_NAMES)
+            lambda packet: (
+                packet.destination not in addresses
+                or packet.protocol != "tcp"
+                or any(packet.mentions(name) for name in _BLOCKED_NAMES)
+            )
         )
 
     def _finish(self, inside: Outcome, outside: Outcome) -> None:

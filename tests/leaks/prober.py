@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import os
 import select
 import signal
 import socket
@@ -18,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 _BUSY = 200  # attempts under way at once; more would only fill the gate's backlog
@@ -74,7 +74,7 @@ class Attempt:
         self.over, self.end = True, end
 
     def late(self, now: float) -> bool:
-        return now - self.began > self.probe["seconds"]
+        return bool(now - self.began > self.probe["seconds"])
 
 
 class Flow:
@@ -235,6 +235,5 @@ class Prober:
 
 
 if __name__ == "__main__":
-    with open(os.path.abspath(sys.argv[1]), encoding="utf-8") as plan:
-        prober = Prober(json.load(plan))
+    prober = Prober(json.loads(Path(sys.argv[1]).read_text()))
     prober.run()

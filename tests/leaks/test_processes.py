@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from tests.leaks.conftest import config_of
-from tests.leaks.harness import OUTSIDE, POLICY, Harness
+from tests.leaks.harness import OUTSIDE, POLICY, Harness, another_gate, another_supervisor
 
 
 def test_start_from_no_rules(bare: Harness) -> None:
@@ -34,7 +32,7 @@ def test_the_gate_is_killed(harness: Harness, rounds: int) -> None:
             old = ramnet.gate_pid()
             watch.harm()
             ramnet.signal(old)
-            watch.healthy(lambda status, old=old: status["scopes"][0]["gate_pid"] not in (None, old))
+            watch.healthy(another_gate(old))
 
 
 def test_the_supervisor_is_killed(harness: Harness, rounds: int) -> None:
@@ -44,7 +42,7 @@ def test_the_supervisor_is_killed(harness: Harness, rounds: int) -> None:
             old = ramnet.supervisor_pid()
             watch.harm()
             ramnet.signal(old)
-            watch.healthy(lambda status, old=old: status["supervisor"]["pid"] != old)
+            watch.healthy(another_supervisor(old))
 
 
 def test_the_gate_is_stopped(harness: Harness, rounds: int) -> None:
@@ -55,7 +53,7 @@ def test_the_gate_is_stopped(harness: Harness, rounds: int) -> None:
             old = ramnet.gate_pid()
             watch.harm()
             ramnet.signal(old, "STOP")
-            watch.healthy(lambda status, old=old: status["scopes"][0]["gate_pid"] not in (None, old))
+            watch.healthy(another_gate(old))
 
 
 def test_the_supervisor_is_stopped(harness: Harness, rounds: int) -> None:
