@@ -39,7 +39,7 @@ class NameServer:
             ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv",
              "--no-hosts", f"--hostsdir={self._directory}", f"--local-ttl={life}",
              f"--listen-address={where.ipv4},{where.ipv6}", "--bind-interfaces", "--user=root",
-             "--no-daemon", "--log-queries=extra", "--log-facility=-", "--pid-file=",
+             "--log-queries=extra", "--log-facility=-", "--pid-file=",
              f"--address=/#/{others.ipv4}", f"--address=/#/{others.ipv6}",
              *(f"--cname={alias},{target}" for alias, target in aliases.items())],
             log=f"dns-{where.ipv4}",

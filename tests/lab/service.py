@@ -58,7 +58,8 @@ class Ramnet:
     Attributes:
         process: the privileged process of this moment, None when the service is stopped.
         starts: how often it was started, the restarts of the loop included.
-        environment: further variables of the service and of its commands.
+        without: capabilities that service and commands are told to do without, by comma.
+        environment: further variables of theirs.
     """
 
     def __init__(self, vm: Host) -> None:
@@ -70,7 +71,12 @@ class Ramnet:
         self._stopping = threading.Event()
         self.process: Process | None = None
         self.starts = 0
+        self.without = ""
         self.environment: dict[str, str] = {}
+
+    @property
+    def _variables(self) -> dict[str, str]:
+        return {"RAMNET_WITHOUT": self.without} | self.environment
 
     def write_config(self, text: str | None = None) -> None:
         """Write ramnet.toml; `{state}` in it stands for a directory of the vm's own."""
@@ -109,7 +115,7 @@ class Ramnet:
         self.process = self._vm.start(
             [PROGRAM, "run", "--config", CONFIG],
             log="ramnet",
-            environment={"NOTIFY_SOCKET": str(self._notify.path)} | self.environment,
+            environment={"NOTIFY_SOCKET": str(self._notify.path)} | self._variables,
         )
         return self.process
 
@@ -155,7 +161,7 @@ class Ramnet:
         """Run a ramnet command in the vm, with the service's configuration file."""
         argv = [PROGRAM, *arguments, "--config", CONFIG]
         return self._vm.run(
-            argv, seconds=seconds, stdin=stdin, environment=self.environment
+            argv, seconds=seconds, stdin=stdin, environment=self._variables
         )
 
     def status(self) -> dict[str, Any]:

@@ -73,10 +73,10 @@ def serve_web(docker: Docker) -> None:
 @pytest.fixture(scope="session")
 def service(lab: Lab, way: Way, published: Docker, local_service: None) -> Iterator[Lab]:
     """The lab with the service of one way."""
-    lab.ramnet.environment = way.environment
+    lab.ramnet.without = way.without
     yield lab
     lab.ramnet.close()
-    lab.ramnet.environment = {}
+    lab.ramnet.without = ""
 
 
 @pytest.fixture

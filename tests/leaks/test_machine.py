@@ -74,9 +74,8 @@ def _small_config(harness: Harness) -> str:
 def test_the_disk_fills_up(bare: Harness, small_disk: Callable[[], None], rounds: int) -> None:
     """Audit events and the last good policy are lost, and said to be; nothing else is."""
     ramnet = bare.lab.ramnet
+    ramnet.start(POLICY, config=_small_config(bare))
     with bare.watch("state disk full", promised=OUTSIDE) as watch:
-        ramnet.start(POLICY, config=_small_config(bare))
-        watch.count_from_here()
         watch.harm()
         small_disk()
         ramnet.set_policy(POLICY + "\n# another\n")
@@ -92,11 +91,12 @@ def test_a_start_on_a_full_disk(bare: Harness, small_disk: Callable[[], None]) -
     """Its directories cannot even be made: the rules must stand all the same."""
     ramnet = bare.lab.ramnet
     small_disk()
-    with bare.watch("start on a full disk") as watch:
+    ramnet.start(POLICY, config=_small_config(bare))
+    with bare.watch("start on a full disk", promised=OUTSIDE) as watch:
+        old = ramnet.supervisor_pid()
         watch.harm()
-        ramnet.start(POLICY, config=_small_config(bare))
-        watch.count_from_here()
-        watch.healthy()
+        ramnet.signal(old)
+        watch.healthy(another_supervisor(old))
 
 
 def _limit(harness: Harness, pid: int, spare: int | None = None) -> None:
@@ -164,16 +164,15 @@ def test_the_clock_jumps(bare: Harness) -> None:
     ramnet, vm = bare.lab.ramnet, bare.lab.vm
     vm.write(_FAKETIME, "+0\n")
     vm.path(_FAKETIME).chmod(0o644)
-    ramnet.environment = bare.way.environment | {
+    ramnet.environment = {
         "LD_PRELOAD": str(libraries[0]),
         "FAKETIME_TIMESTAMP_FILE": _FAKETIME,
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     try:
+        ramnet.start(POLICY, config=config_of(bare.way))
         with bare.watch("clock jumps") as watch:
-            ramnet.start(POLICY, config=config_of(bare.way))
-            watch.count_from_here()
             for jump in ("+365d", "-3650d", "+0"):
                 watch.harm()
                 vm.write(_FAKETIME, f"{jump}\n")
@@ -185,5 +184,5 @@ def test_the_clock_jumps(bare: Harness) -> None:
             assert len(years) > 1, "the clock did not jump"
     finally:
         ramnet.close()
-        ramnet.environment = bare.way.environment
+        ramnet.environment = {}
     enforce(bare.lab, bare.way)

@@ -83,10 +83,9 @@ def test_no_policy_at_all_at_start(bare: Harness) -> None:
     """No last good one either: everything is refused until there is a policy."""
     ramnet, state = bare.lab.ramnet, bare.lab.vm.directory / "ramnet"
     (state / "policy.last-good").unlink(missing_ok=True)
+    ramnet.write_policy(_BROKEN["binary"])
+    ramnet.start(config=config_of(bare.way))
     with bare.watch("broken policy at start, no last good") as watch:
-        ramnet.write_policy(_BROKEN["binary"])
-        ramnet.start(config=config_of(bare.way))
-        watch.count_from_here()
         assert ramnet.status()["state"] == "refusing"
         before = len(watch.capture.settle())
         time.sleep(1)

@@ -21,11 +21,6 @@ class Way(NamedTuple):
     scope: str = ""
     enter: tuple[str, ...] = ()
 
-    @property
-    def environment(self) -> dict[str, str]:
-        return {"RAMNET_WITHOUT": self.without} if self.without else {}
-
-
 WAYS = (
     Way("redirect", tier="redirect"),
 )  # fmt: skip
