@@ -22,6 +22,7 @@ from typing import Any
 
 _BUSY = 200  # attempts under way at once; more would only fill the gate's backlog
 _READ = 4096
+_REQUESTS = 500  # on one connection; nginx closes it after 1,000 (keepalive_requests)
 
 
 class Attempt:
@@ -130,6 +131,9 @@ class Flow:
             raise ConnectionResetError
         self.answers += 1
         self._waiting = False
+        if self.answers % _REQUESTS == 0 and not self.probe["old"]:
+            sock.close()
+            self._open()
 
     def report(self) -> dict[str, Any]:
         return {"answers": self.answers, "breaks": self.breaks, "tries": self.tries}

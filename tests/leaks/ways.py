@@ -21,6 +21,7 @@ class Way(NamedTuple):
     scope: str = ""
     enter: tuple[str, ...] = ()
 
+
 WAYS = (
     Way("redirect", tier="redirect"),
 )  # fmt: skip
