@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.lab import Capture, Lab, Packet, Packets, Process, policy_text
+from tests.lab import Capture, Lab, Packet, Packets, Process, Result, policy_text
 from tests.lab import addresses as at
 from tests.lab.host import Host
 from tests.lab.processes import LabError, wait_until
@@ -136,6 +136,7 @@ class Watch:
 
     Attributes:
         promised: bystanders that must never fail in this case.
+        enter: a command prefix that puts a program into the scope.
         permitted: sites that the policy's names lead to in this case, by the upstream's word.
         harmed: when harm was done, by `harm`, and when health was seen after it.
     """
@@ -144,6 +145,7 @@ class Watch:
     row: Row
     capture: Capture
     promised: tuple[str, ...]
+    enter: tuple[str, ...] = ()
     permitted: tuple[at.Site, ...] = ()
     harmed: list[list[float]] = field(default_factory=list)
     flows: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -176,8 +178,12 @@ class Watch:
     def fetch(self) -> None:
         """An allowed fetch by name, as a program does it."""
         url = f"https://{at.FILES_ALLOWED.name}/hello.txt"
-        got = self.lab.vm.run(["curl", "--silent", "--show-error", "--max-time", "5", url])
+        got = self.run(["curl", "--silent", "--show-error", "--max-time", "5", url])
         assert got.ok, got.text
+
+    def run(self, argv: Sequence[str]) -> Result:
+        """Run a program of the vm inside the scope."""
+        return self.lab.vm.run([*self.enter, *argv])
 
     def sent(self) -> Packets:
         """What must not have left, so far."""
@@ -261,7 +267,8 @@ class Harness:
             plan = probes.plan(within, flows)
             inside = Prober(self.lab.vm, name, plan, self.way.enter)
             outside = Prober(self.lab.inet, name, probes.plan(without, tick=0.02))
-            watch = Watch(self.lab, row, capture, tuple(promised), tuple(permitted))
+            watch = Watch(self.lab, row, capture, tuple(promised), self.way.enter)
+            watch.permitted = tuple(permitted)
             try:
                 yield watch
             finally:

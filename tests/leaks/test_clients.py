@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from tests.lab import addresses as at
-from tests.lab.host import Host
 from tests.lab.processes import LabError, wait_until
 from tests.leaks import probes
 from tests.leaks.harness import OUTSIDE, Harness
@@ -22,11 +21,12 @@ _CROWD = Path(__file__).with_name("crowd.py")
 
 
 @contextmanager
-def crowd(vm: Host, name: str, plan: dict[str, Any]) -> Iterator[dict[str, int]]:
+def crowd(harness: Harness, name: str, plan: dict[str, Any]) -> Iterator[dict[str, int]]:
     """crowd.py at work; what it counted at its end is in the dictionary after the block."""
+    vm = harness.lab.vm
     vm.write(f"/run/leaks/{name}.json", json.dumps(plan))
     process = vm.start(
-        ["prlimit", "--nofile=16384", "/usr/bin/python3", "-I", "-S", str(_CROWD),
+        [*harness.way.enter, "prlimit", "--nofile=16384", "/usr/bin/python3", "-I", "-S", str(_CROWD),
          f"/run/leaks/{name}.json"], log=name,
     )  # fmt: skip
     counted: dict[str, int] = {}
@@ -46,7 +46,7 @@ def test_five_thousand_connections_at_once(harness: Harness) -> None:
     gate = ramnet.gate_pid()
     with harness.watch("5,000 connections at once", promised=OUTSIDE) as watch:
         watch.harm()
-        with crowd(harness.lab.vm, "crowd-many", plan) as counted:
+        with crowd(harness, "crowd-many", plan) as counted:
             watch.healthy()
         watch.healthy()
         watch.row.note = f"{counted['connected']} connected, {counted['closed']} closed by the gate"
@@ -66,7 +66,7 @@ def test_slow_clients(harness: Harness, port: int) -> None:
     plan = {"address": address, "port": port, "count": 400, "bytes": sent.hex(), "seconds": 1}
     with harness.watch(f"400 slow clients on {port}", promised=OUTSIDE) as watch:
         watch.harm()
-        with crowd(harness.lab.vm, f"crowd-{port}", plan) as counted:
+        with crowd(harness, f"crowd-{port}", plan) as counted:
             watch.healthy()
         watch.healthy()
         watch.row.note = f"{counted['connected']} connected, {counted['closed']} closed by the gate"

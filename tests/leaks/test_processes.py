@@ -10,6 +10,8 @@ from tests.leaks.harness import OUTSIDE, POLICY, Harness, another_gate, another_
 
 def test_start_from_no_rules(bare: Harness) -> None:
     """What was open before is cut: it goes on talking, and none of it leaves."""
+    if bare.way.enter:
+        pytest.skip("nobody is in this scope before the service has made it")
     ramnet = bare.lab.ramnet
     with bare.watch("start from no rules", old=True) as watch:
         time.sleep(0.3)  # let all old connections talk while they may

@@ -69,9 +69,9 @@ def test_upstream_lies(harness: Harness, lie: str) -> None:
             watch.healthy(another_gate(old))
             watch.harm()
             for type_ in ("A", "AAAA"):
-                told = lab.vm.run([*asked, type_]).check().out.split()
+                told = watch.run([*asked, type_]).check().out.split()
                 assert not set(told) & set(_LIES[lie]) - {"240.0.0.1", "100::1"}, told
-            assert "220 inet" not in lab.vm.run(curl).text
+            assert "220 inet" not in watch.run(curl).text
             watch.healthy()
     finally:
         lab.inet.resolver.give(name, *_LIED_ABOUT.addresses)
@@ -92,8 +92,8 @@ def test_upstream_gives_a_blocked_address(harness: Harness) -> None:
         ) as watch:
             watch.healthy(another_gate(old))
             curl = ["curl", "--silent", "--max-time", "3", "--noproxy", "*"]
-            lab.vm.run([*curl, url])
-            got = lab.vm.run([*curl, "--header", host, url])
+            watch.run([*curl, url])
+            got = watch.run([*curl, "--header", host, url])
             assert "disallowed" in got.text
     finally:
         lab.inet.resolver.give(site.name, *site.addresses)

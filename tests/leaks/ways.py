@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from tests.lab.service import CONFIG, PROGRAM
+
+#: How a program gets into a scope that is a cgroup.
+EXEC: Final = (PROGRAM, "exec", "--config", CONFIG, "--scope", "dockerd", "--")
 
 
 class Way(NamedTuple):
