@@ -26,8 +26,8 @@ def crowd(harness: Harness, name: str, plan: dict[str, Any]) -> Iterator[dict[st
     vm = harness.lab.vm
     vm.write(f"/run/leaks/{name}.json", json.dumps(plan))
     process = vm.start(
-        [*harness.way.enter, "prlimit", "--nofile=16384", "/usr/bin/python3", "-I", "-S", str(_CROWD),
-         f"/run/leaks/{name}.json"], log=name,
+        [*harness.way.enter, "prlimit", "--nofile=16384", "/usr/bin/python3", "-I", "-S",
+         str(_CROWD), f"/run/leaks/{name}.json"], log=name,
     )  # fmt: skip
     counted: dict[str, int] = {}
     wait_until(f"{name} connected", lambda: "ready" in process.log(), 60)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from tests.leaks.conftest import config_of
 from tests.leaks.harness import OUTSIDE, POLICY, Harness, another_gate, another_supervisor
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 
 def test_start_from_no_rules(bare: Harness) -> None:
