@@ -160,9 +160,7 @@ class Ramnet:
     def command(self, *arguments: str, seconds: float = 30, stdin: str = "") -> Result:
         """Run a ramnet command in the vm, with the service's configuration file."""
         argv = [PROGRAM, *arguments, "--config", CONFIG]
-        return self._vm.run(
-            argv, seconds=seconds, stdin=stdin, environment=self._variables
-        )
+        return self._vm.run(argv, seconds=seconds, stdin=stdin, environment=self._variables)
 
     def status(self) -> dict[str, Any]:
         """What `ramnet status --json` prints. Raises LabError when it prints no JSON."""
