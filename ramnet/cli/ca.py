@@ -78,7 +78,7 @@ def _ensure(settings: config.Config) -> "Authority":
     from ramnet.daemon import authority, places
     from ramnet.gate.denial.authority import create_authority
 
-    places.make_directories(settings)
+    places.make_run_directory(settings)
     return authority.ensure(settings.run_dir, create_authority)
 
 

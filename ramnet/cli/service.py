@@ -120,7 +120,7 @@ def _remove(settings: config.Config) -> None:
     """Without a service; under its lock, so that none starts meanwhile."""
     from ramnet.daemon import places
 
-    places.make_directories(settings)
+    places.make_run_directory(settings)
     lock = places.Lock(settings.run_dir)
     errors: list[RamnetError] = []
     try:

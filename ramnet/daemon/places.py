@@ -32,16 +32,28 @@ def event_logs(config: Config) -> list[Path]:
     return [service_log(config), *(event_log(config, scope.name) for scope in config.scopes)]
 
 
-def make_directories(config: Config) -> None:
-    """Make what is missing. Raises KernelRefusedError."""
+def make_run_directory(config: Config) -> None:
+    """Make what the lock and the boot's authority need. Raises KernelRefusedError."""
     try:
-        for path in (Path(config.state_dir), config.run_dir):
-            _make(path, 0o755)
+        _make(config.run_dir, 0o755)
+    except OSError as error:
+        raise KernelRefusedError(f"cannot make {error.filename}: {error.strerror}") from error
+
+
+def make_state_directories(config: Config) -> str | None:
+    """Make what is kept over a boot; why it cannot be, in words.
+
+    No reason to be without rules: on a full or read-only disk events and the last good policy
+    are not kept, and everything else is enforced.
+    """
+    try:
+        _make(Path(config.state_dir), 0o755)
         events = events_dir(config)
         _make(events, 0o750)
         os.chown(events, GATE_UID, GATE_UID, follow_symlinks=False)
     except OSError as error:
-        raise KernelRefusedError(f"cannot make {error.filename}: {error.strerror}") from error
+        return f"cannot make {error.filename}: {error.strerror}; events are lost"
+    return None
 
 
 def _make(path: Path, mode: int) -> None:

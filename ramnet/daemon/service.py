@@ -56,9 +56,10 @@ class Service:
 
     def __init__(self, config: Config, means: Means) -> None:
         """Raises RamnetError when another service runs already."""
-        places.make_directories(config)
+        places.make_run_directory(config)
         self._lock = places.Lock(config.run_dir)
         self._config, self._means = config, means
+        self._state_problem: str | None = None
         self._events = EventLog(places.service_log(config))
         self._began = time.monotonic()
         self._lives = [
@@ -94,6 +95,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._end.set)
         try:
+            self._make_state_directories()
             self._guard()
             await self._control.start()
             await self._serve()
@@ -121,6 +123,13 @@ class Service:
             changed=self._news.publish,
             command=self._means.worker,
         )
+
+    def _make_state_directories(self) -> None:
+        """At the start, and at every look while it cannot be done."""
+        problem = places.make_state_directories(self._config)
+        if problem and not self._state_problem:
+            self.tell(problem)
+        self._state_problem = problem
 
     def _authority(self) -> authority.Authority | None:
         if self._config.denial.tls != "certificate":
@@ -166,6 +175,8 @@ class Service:
                 await self._follow(life)
             for scope in self._scopes():
                 scope.look()
+            if self._state_problem:
+                self._make_state_directories()
             self._report()
 
     async def _follow(self, life: ScopeLife) -> None:
@@ -226,7 +237,8 @@ class Service:
         )
 
     def _warnings(self) -> list[str]:
-        found = [self._ca_problem, *(line for life in self._lives for line in life.warnings())]
+        found = [self._ca_problem, self._state_problem]
+        found += [line for life in self._lives for line in life.warnings()]
         return [*filter(None, found), *status.config_warnings(self._config), *self._docker_problems]
 
     async def _down(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_a_killed_gate_is_replaced_with_its_listeners_and_policy(bench: Bench) -
     run.wait_for("enforcing")
     first = bench.ask_gate()
     os.kill(first["pid"], signal.SIGKILL)
-    run.wait_for("the gate ended")
+    run.wait_for("everything is refused until it is back")  # ended, or its channel was reset
     second = bench.ask_gate()  # waits in the backlog of the same socket
     assert second["pid"] != first["pid"]
     run.wait_for("enforcing")
@@ -208,3 +209,21 @@ def test_without_memory_backed_storage_there_is_no_ca_but_a_warning(bench: Bench
     (warning,) = ask(bench.control, "GET", "/v1/status")["warnings"]
     assert "refusals over TLS are alerts without words" in warning
     assert list((bench.folder / "run" / "ca").iterdir()) == []
+
+
+def test_a_state_directory_that_cannot_be_made_is_no_reason_to_be_open(bench: Bench) -> None:
+    """A file stands in its way, as a full or read-only disk would."""
+    bench.state.mkdir()
+    events = bench.state / "events"
+    events.touch()
+    run = bench.start()
+    said = run.wait_for("cannot make").removeprefix("ramnet: ")
+    run.wait_for("enforcing")
+    assert bench.rules() == ["install"]
+    assert ask(bench.control, "GET", "/v1/status")["warnings"] == [said]
+    events.unlink()
+    deadline = time.monotonic() + PATIENCE
+    while ask(bench.control, "GET", "/v1/status")["warnings"]:
+        assert time.monotonic() < deadline, "it is not made later"
+        time.sleep(0.05)
+    assert events.is_dir()

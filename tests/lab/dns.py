@@ -10,7 +10,11 @@ from tests.lab.processes import wait_until
 
 
 class NameServer:
-    """One dnsmasq on one address of each family."""
+    """One dnsmasq on one address of each family.
+
+    Attributes:
+        process: dnsmasq itself.
+    """
 
     def __init__(
         self,
@@ -31,11 +35,11 @@ class NameServer:
         self._log = host.directory / "log" / f"dns-{where.ipv4}.log"
         for site in sites:
             self._write(site.name, site.addresses)
-        host.start(
+        self.process = host.start(
             ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv",
              "--no-hosts", f"--hostsdir={self._directory}", f"--local-ttl={life}",
              f"--listen-address={where.ipv4},{where.ipv6}", "--bind-interfaces", "--user=root",
-             "--no-daemon", "--log-queries=extra", "--log-facility=-", "--pid-file=",
+             "--log-queries=extra", "--log-facility=-", "--pid-file=",
              f"--address=/#/{others.ipv4}", f"--address=/#/{others.ipv6}",
              *(f"--cname={alias},{target}" for alias, target in aliases.items())],
             log=f"dns-{where.ipv4}",

@@ -96,6 +96,10 @@ class Process:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
+    def go_on(self) -> None:
+        """Continue it after SIGSTOP: nsenter(1) stops with its program and continues it."""
+        self._popen.send_signal(signal.SIGCONT)
+
     def wait(self, seconds: float) -> int:
         """Wait for the end and return the exit code. Raises LabError when it takes longer."""
         try:

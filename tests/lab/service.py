@@ -58,7 +58,8 @@ class Ramnet:
     Attributes:
         process: the privileged process of this moment, None when the service is stopped.
         starts: how often it was started, the restarts of the loop included.
-        without: capabilities that the service is told to do without, by comma.
+        without: capabilities that service and commands are told to do without, by comma.
+        environment: further variables of theirs.
     """
 
     def __init__(self, vm: Host) -> None:
@@ -71,7 +72,11 @@ class Ramnet:
         self.process: Process | None = None
         self.starts = 0
         self.without = ""
-        """RAMNET_WITHOUT of the service and of its commands."""
+        self.environment: dict[str, str] = {}
+
+    @property
+    def _variables(self) -> dict[str, str]:
+        return {"RAMNET_WITHOUT": self.without} | self.environment
 
     def write_config(self, text: str | None = None) -> None:
         """Write ramnet.toml; `{state}` in it stands for a directory of the vm's own."""
@@ -110,10 +115,7 @@ class Ramnet:
         self.process = self._vm.start(
             [PROGRAM, "run", "--config", CONFIG],
             log="ramnet",
-            environment={
-                "NOTIFY_SOCKET": str(self._notify.path),
-                "RAMNET_WITHOUT": self.without,
-            },
+            environment={"NOTIFY_SOCKET": str(self._notify.path)} | self._variables,
         )
         return self.process
 
@@ -158,7 +160,7 @@ class Ramnet:
     def command(self, *arguments: str, seconds: float = 30, stdin: str = "") -> Result:
         """Run a ramnet command in the vm, with the service's configuration file."""
         argv = [PROGRAM, *arguments, "--config", CONFIG]
-        return self._vm.run(argv, seconds=seconds, stdin=stdin)
+        return self._vm.run(argv, seconds=seconds, stdin=stdin, environment=self._variables)
 
     def status(self) -> dict[str, Any]:
         """What `ramnet status --json` prints. Raises LabError when it prints no JSON."""

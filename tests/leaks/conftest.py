@@ -1,0 +1,111 @@
+"""One service for each way, and the table of all cases at the end of the run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import Docker, Lab
+from tests.lab import addresses as at
+from tests.lab.service import DEFAULT_CONFIG
+from tests.leaks.harness import POLICY, Harness, Row, table
+from tests.leaks.probes import LOCAL_PORT, PUBLISHED_PORT
+from tests.leaks.ways import WAYS, Way
+
+#: How often harm is repeated; see the package's docstring.
+ROUNDS = int(os.environ.get("RAMNET_LEAKS_ROUNDS", "2"))
+_ROWS: list[Row] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _ROWS:
+        terminalreporter.section("leaks")
+        for line in table(_ROWS):
+            terminalreporter.write_line(line)
+        leaked = sum(row.forbidden or 0 for row in _ROWS)
+        made = sum(row.probes for row in _ROWS)
+        terminalreporter.write_line(f"leaks {leaked} of {made} probes in {len(_ROWS)} cases")
+
+
+@pytest.fixture(scope="session")
+def rounds() -> int:
+    return ROUNDS
+
+
+@pytest.fixture(scope="session", params=WAYS, ids=[way.name for way in WAYS])
+def way(request: pytest.FixtureRequest) -> Way:
+    found: Way = request.param
+    return found
+
+
+@pytest.fixture(scope="session")
+def local_service(lab: Lab) -> None:
+    """A service of the vm on every address, that greets and echoes."""
+    script = Path(__file__).parent.parent / "lab" / "catchall.py"
+    made = lab.vm.start([sys.executable, "-I", "-S", str(script), str(LOCAL_PORT)], log="local")
+    lab.vm.wait_listening(LOCAL_PORT, made)
+
+
+@pytest.fixture(scope="session")
+def published(lab: Lab) -> Iterator[Docker]:
+    """A real dockerd with a container whose port is published; its image came before any rules."""
+    docker = lab.docker
+    docker.start()
+    image = f"{at.REGISTRY_ALLOWED.name}/{at.IMAGE}"
+    docker.run("pull", image).check()
+    serve_web(docker)
+    yield docker
+    docker.stop()
+
+
+def serve_web(docker: Docker) -> None:
+    """A web server in a container, on a port of the vm."""
+    image = f"{at.REGISTRY_ALLOWED.name}/{at.IMAGE}"
+    docker.run("run", "--detach", "--publish", f"{PUBLISHED_PORT}:80", "--restart", "always",
+               "--stop-signal", "KILL",
+               image, "httpd", "-f", "-h", "/").check()  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def service(lab: Lab, way: Way, published: Docker, local_service: None) -> Iterator[Lab]:
+    """The lab with the service of one way."""
+    lab.ramnet.without = way.without
+    yield lab
+    lab.ramnet.close()
+    lab.ramnet.without = ""
+
+
+@pytest.fixture
+def harness(service: Lab, way: Way) -> Harness:
+    """Ready to watch: the service enforces in its way, with the policy of these tests."""
+    enforce(service, way)
+    return Harness(service, way, _ROWS, published=True)
+
+
+@pytest.fixture
+def bare(service: Lab, way: Way) -> Harness:
+    """Ready to watch, with no service and no rules yet."""
+    service.ramnet.close()
+    return Harness(service, way, _ROWS, published=True)
+
+
+def enforce(lab: Lab, way: Way) -> None:
+    """Start the service where it does not run, or not as it should."""
+    ramnet = lab.ramnet
+    if ramnet.process is None:
+        ramnet.start(POLICY, config=config_of(way))
+    else:
+        ramnet.write_config(config_of(way))
+        ramnet.set_policy(POLICY)
+    ramnet.wait_status(lambda status: status["state"] == "enforcing", 30)
+    scope = ramnet.status()["scopes"][0]
+    assert scope["tier"] == way.tier, scope
+
+
+def config_of(way: Way) -> str:
+    """ramnet.toml for a way."""
+    return DEFAULT_CONFIG.replace('netns = "self"\n', f'netns = "self"\n{way.scope}\n')
