@@ -135,8 +135,8 @@ class Enforcer:
         _, self.sinkhole6 = self.namespace.call(routes.add_sinkhole_routes)
         self.sinkhole6 &= self.tier is ruleset.Tier.REDIRECT or self.capabilities.policy_routing6
         self.apply()
-        if self._scoping.members is None:
-            self._delete(ruleset.member_table(self.scope.name))
+        for table in self._names - {self.table}:
+            self._delete(table)
 
     def _open_room(self) -> None:
         from ramnet.kernel.gate_room import GateRoom  # it loads pyroute2
@@ -336,10 +336,10 @@ class Enforcer:
 
         standing = self.namespace.call(self._nft.listing, ruleset.TABLE) or ""
         before = anyip.sysctls_before(standing) or self._sysctls_before
-        if self._scoping.members is None:
+        if ruleset.TABLE in self._names:
             self._tables.remove(anyip.all_of_it(), before)
-        if self.scope.cgroup is not None:
-            self._delete(ruleset.member_table(self.scope.name))
+        for table in self._names:
+            self._delete(table)
         if self._room is not None:
             self._room.close()
             self._room = None
@@ -349,6 +349,13 @@ class Enforcer:
         self._cgroup.remove()
         if self._scoping.cgroup is not None:
             self._scoping.cgroup.remove()
+
+    @property
+    def _names(self) -> frozenset[str]:
+        """The tables that the scope may have: an earlier run may have told it apart otherwise."""
+        if self.scope.cgroup is None:
+            return frozenset({ruleset.TABLE})
+        return frozenset({ruleset.TABLE, ruleset.member_table(self.scope.name)})
 
     def _delete(self, table: str) -> None:
         if self.namespace.call(self._nft.listing, table) is not None:

@@ -1,5 +1,6 @@
 """A scope that is one cgroup: its sockets go to the gate, everybody else's go as they went."""
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -32,7 +33,9 @@ Hosts = tuple[Host, Host]
 FAMILIES = [(socket.AF_INET, FAR4, "127.0.0.1"), (socket.AF_INET6, FAR6, "::1")]
 BOTH = pytest.mark.parametrize(("family", "far", "loopback"), FAMILIES, ids=["ipv4", "ipv6"])
 MEANS = ["cgroup2", "cgroup2 without socket lookup", "net_cls"]
-CGROUP = "ramnet-test.slice/docker"
+ROOM = f"ramnet-test-{os.getpid()}"
+"""A cgroup of this run alone: another run on this machine would empty it."""
+CGROUP = f"{ROOM}.slice/docker"
 
 
 class Scoped:
@@ -322,9 +325,9 @@ def test_a_cgroup_made_anew_is_known_at_the_next_look(wire: Wire, scoped: Scoped
 
 
 def test_two_scopes_of_one_namespace(hosts: Hosts, make_scoped: MakeScoped) -> None:
-    scoped = make_scoped("ramnet-test.one", "ramnet-test.two")
+    scoped = make_scoped(f"{ROOM}.one", f"{ROOM}.two")
     scoped.install()
-    for number, path in enumerate(("ramnet-test.one", "ramnet-test.two")):
+    for number, path in enumerate((f"{ROOM}.one", f"{ROOM}.two")):
         assert scoped.member(path).connect(socket.AF_INET, FAR4, 443) == "connected"
         gate = listener(scoped.enforcers[number], "transparent", socket.AF_INET)
         gate.accept()[0].close()
@@ -336,7 +339,7 @@ def test_nothing_is_left_behind(hosts: Hosts, make_scoped: MakeScoped) -> None:
         mount = cgroup2_mount()
         assert mount is not None
         ruleset = hosts[0].run(["nft", "list", "ruleset"]).out
-        return ruleset, sorted(path.name for path in mount.glob("ramnet-test*")), find_net_cls()
+        return ruleset, sorted(path.name for path in mount.glob(f"{ROOM}*")), find_net_cls()
 
     before = listing()
     scoped = make_scoped()
@@ -360,17 +363,18 @@ def test_processes_are_let_go_when_the_rules_go(make_scoped: MakeScoped) -> None
     assert member.tell("True")
 
 
-def test_without_any_means_the_whole_namespace_and_the_reason(
-    hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def whole(hosts: Hosts) -> Iterator[None]:
+    """Without any means the whole namespace is restricted, and status says why; the rules stay."""
 
     def limited(*arguments: Any) -> Any:
         capabilities, gate = real_probe(*arguments)
         return replace(capabilities, socket_cgroupv2=False, meta_cgroup=False), gate
 
-    monkeypatch.setattr(enforcer_module, "probe", limited)
     scope = Scope(name="dockerd", netns=hosts[0].network_path, cgroup=CGROUP)
-    enforcer = Enforcer(Config(policy="/none", scopes=[scope]), scope)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(enforcer_module, "probe", limited)
+        enforcer = Enforcer(Config(policy="/none", scopes=[scope]), scope)
     try:
         enforcer.install()
         said = enforcer.describe()
@@ -381,5 +385,23 @@ def test_without_any_means_the_whole_namespace_and_the_reason(
             with pytest.raises((ConnectionRefusedError, PermissionError)):
                 anybody.send(b"x")
                 anybody.send(b"x")
+        yield
+    finally:
+        enforcer.close()
+
+
+@pytest.mark.parametrize("then", ["install", "remove"])
+def test_the_table_of_another_means_goes(whole: None, hosts: Hosts, then: str) -> None:
+    """What an earlier run put up for the whole namespace does not outlive it."""
+    scope = Scope(name="dockerd", netns=hosts[0].network_path, cgroup=CGROUP)
+    enforcer = Enforcer(Config(policy="/none", scopes=[scope]), scope)
+    try:
+        assert enforcer.describe()["scoping"] == "cgroup2"
+        if then == "install":
+            enforcer.install()
+            tables = hosts[0].run(["nft", "list", "tables"]).out
+            assert "ramnet_dockerd" in tables
+            assert "inet ramnet\n" not in tables
     finally:
         enforcer.remove()
+    assert "ramnet" not in hosts[0].run(["nft", "list", "tables"]).out

@@ -36,13 +36,13 @@ def rounds() -> int:
     return ROUNDS
 
 
-@pytest.fixture(scope="session", params=WAYS, ids=[way.name for way in WAYS])
+@pytest.fixture(scope="package", params=WAYS, ids=[way.name for way in WAYS])
 def way(request: pytest.FixtureRequest) -> Way:
     found: Way = request.param
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def local_service(lab: Lab) -> None:
     """A service of the vm on every address, that greets and echoes."""
     script = Path(__file__).parent.parent / "lab" / "catchall.py"
@@ -50,7 +50,7 @@ def local_service(lab: Lab) -> None:
     lab.vm.wait_listening(LOCAL_PORT, made)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def published(lab: Lab) -> Iterator[Docker]:
     """A real dockerd with a container whose port is published; its image came before any rules."""
     docker = lab.docker
@@ -70,7 +70,7 @@ def serve_web(docker: Docker) -> None:
                image, "httpd", "-f", "-h", "/").check()  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(lab: Lab, way: Way, published: Docker, local_service: None) -> Iterator[Lab]:
     """The lab with the service of one way."""
     lab.ramnet.without = way.without

@@ -58,7 +58,7 @@ def stray(capture: Capture) -> Packets:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(lab: Lab) -> Iterator[Ramnet]:
     """One running service for all tests that do not change it."""
     yield lab.ramnet
