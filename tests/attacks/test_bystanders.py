@@ -121,7 +121,8 @@ def test_what_is_written_about_attackers_is_one_line(
 ) -> None:
     """Names with line ends, escapes and other alphabets forge no event and paint no terminal.
 
-    Shown by: `cli.facts` without `printable`, and events written as text.
+    Shown by: `cli.facts` without `printable` and `display` without its escapes, since either
+    would do.
     """
     forged = '","verdict":"allowed","x":"\r\n{"time":"9'
     for name in (f"a{forged}.example", "\x1b[2J\x1b]0;owned\x07.example", "\x9b31m.example"):
@@ -171,7 +172,8 @@ def test_what_any_user_may_ask_of_the_service(enforced: Ramnet, vm: Vm) -> None:
 def test_the_gate_is_alone_with_itself(enforced: Ramnet, vm: Vm) -> None:
     """No capability, no way back, nobody of its uid may trace it, nothing of root's is open.
 
-    Shown by: `confine` without `set_undumpable`, and a descriptor left open in `_spawn`.
+    Shown by: the namespace's descriptor left open. Without `set_undumpable` the kernel itself makes
+    a process untraceable that has changed its uid.
     """
     gate = enforced.gate_pid()
     status = dict(

@@ -79,7 +79,7 @@ def test_request_smuggling(
 ) -> None:
     """CL/TE, obs-fold, bare LF, NUL, two Hosts; the blocked request follows.
 
-    Shown by: `_decide_broken` passing what is Malformed on (role FAR: by address).
+    Shown by: malformed HTTP taken for opaque.
     """
     vm.run(["getent", "ahosts", ALLOWED.name]).check()
     answer = speak(vm, ALLOWED.addresses[family], 80, request_ + INNER, seconds=2)
@@ -159,7 +159,7 @@ def test_an_absolute_uri(
 ) -> None:  # fmt: skip
     """A server may go by either name, so both are decided.
 
-    Shown by: `_serve_absolute` deciding the Host field alone, then the URI alone.
+    Shown by: `_serve_absolute` deciding the URI alone.
     """
     request = b"GET http://%s/hello.txt HTTP/1.1\r\nHost: %s\r\n\r\n" % (uri, host)
     proxy = EXPLICIT if explicit else (at.ANYWHERE.addresses[family], 80)

@@ -4,39 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
 
 import pytest
 
 from ramnet.ruleset import GATE_UID
 from tests.attacks.tools import (
-    ALLOWED,
     BLOCKED,
-    EXPLICIT,
+    FAMILIES,
     LEAKED,
-    OPEN,
     SENTENCE,
     Containers,
-    connect,
-    connected,
     family_of,
     get,
-    read_all,
-    speak,
-    start_python,
-    tunnel,
-    wait_led_to_the_gate,
 )
-from tests.lab import Capture, LabError, Ramnet
+from tests.lab import Capture, Ramnet
 from tests.lab import addresses as at
-from tests.lab.inet import Inet
 from tests.lab.vm import Vm
-from tests.system.conftest import POLICY, stray
+from tests.system.conftest import stray
 
 pytestmark = pytest.mark.lab
 
 BOTH = pytest.mark.parametrize("family", [0, 1], ids=["ipv4", "ipv6"])
-_IPV6_FREEBIND = 78
 AS_GATE = ["setpriv", f"--reuid={GATE_UID}", f"--regid={GATE_UID}", "--clear-groups"]
 
 #: Tries TCP and UDP to an address; prints what came back.
@@ -75,8 +63,8 @@ def test_the_uid_in_a_container(containers: Containers, capture: Capture, url: s
     Shown by: the cgroup left out of the gate's exception.
     """
     options = ["--network=host", f"--user={GATE_UID}"]
-    said = containers.run("wget", "-T", "3", "-O", "-", url, options=options)
-    assert LEAKED not in said
+    said = containers.run("wget", "-q", "-O", "-", url, options=options)
+    assert SENTENCE in said
     assert not stray(capture)
 
 
@@ -91,11 +79,11 @@ def test_the_uid_in_a_cgroup_below_the_gates(
     own = vm.run(["sh", "-c", f"grep ^0:: /proc/{pid}/cgroup"]).check().out.strip()[3:]
     options = ["--network=host", f"--user={GATE_UID}", f"--cgroup-parent={own}"]
     url = f"http://{BLOCKED.ipv4}/hello.txt"
-    said = containers.run("wget", "-T", "3", "-O", "-", url, options=options)
+    said = containers.run("wget", "-q", "-O", "-", url, options=options)
     for controller in ("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids",
                        "systemd"):  # fmt: skip
         vm.run(["rmdir", f"/sys/fs/cgroup/{controller}{own}"])  # a hybrid host's version 1
-    assert LEAKED not in said
+    assert "you reached" not in said
     made = vm.run(["mkdir", f"/sys/fs/cgroup/unified{own}/mine"])
     assert not made.ok or not vm.path("/sys/fs/cgroup/unified").exists()
     assert not stray(capture)
@@ -126,19 +114,16 @@ def test_bound_to_the_uplink(
 def test_a_forged_mark(enforced: Ramnet, vm: Vm, capture: Capture, family: int, mark: int) -> None:
     """SO_MARK with CAP_NET_ADMIN, the marks of our connections among them.
 
-    Shown by: `meta mark` instead of `ct mark` for what is ours.
+    Shown by: our marks accepted as marks of the packet too.
     """
     for kind, port in ((socket.SOCK_STREAM, 80), (socket.SOCK_DGRAM, 443), (socket.SOCK_DGRAM, 53)):
-        with vm.socket(FAMILY[family], kind) as sock, contextlib.suppress(OSError):
+        with vm.socket(FAMILIES[family], kind) as sock, contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
             sock.settimeout(1)
             sock.connect((BLOCKED.addresses[family], port))
             sock.send(get(BLOCKED.name))
             assert LEAKED.encode() not in sock.recv(4096)
     assert not stray(capture)
-
-
-FAMILY = (socket.AF_INET, socket.AF_INET6)
 
 
 def test_a_mark_without_the_privilege(enforced: Ramnet, vm: Vm, capture: Capture) -> None:
@@ -205,123 +190,3 @@ def test_the_answer_to_ones_own_connection(
     got = vm.run(program).check()
     assert "nginx" not in got.out
     assert not stray(capture)
-
-
-@BOTH
-def test_connections_older_than_the_policy(
-    enforced: Ramnet, vm: Vm, capture: Capture, family: int
-) -> None:
-    """harden-runner: what was established survived a policy.
-
-    Shown by: `Flows._policy_changed` doing nothing.
-    """
-    enforced.set_policy(POLICY + f'[[registry]]\nhost = "{BLOCKED.name}"\n')
-    with connected(vm, BLOCKED.addresses[family], 80) as sock:
-        sock.sendall(f"GET /hello.txt HTTP/1.1\r\nHost: {BLOCKED.name}\r\n\r\n".encode())
-        assert LEAKED in sock.recv(4096).decode()
-        enforced.set_policy(POLICY)
-        capture.clear()
-        with contextlib.suppress(OSError):
-            sock.sendall(get(BLOCKED.name))
-            assert read_all(sock) == b""
-    assert not stray(capture).where(lambda packet: "R" not in packet.tcp_flags)
-
-
-@pytest.fixture
-def unprotected(enforced: Ramnet) -> Iterator[Ramnet]:
-    """No rules yet, and the machine's conntrack at work."""
-    enforced.down().check()
-    enforced.stop()
-    yield enforced
-    with contextlib.suppress(LabError):
-        enforced.start(POLICY)
-
-
-@BOTH
-def test_connections_older_than_the_rules(
-    unprotected: Ramnet, vm: Vm, inet: Inet, capture: Capture, family: int
-) -> None:
-    """NAT sees first packets only. One that is idle, one that receives, and UDP.
-
-    Shown by: chain `output` with policy accept and its last line left out.
-    """
-    far = at.ANYWHERE.addresses[family]
-    with (
-        connected(vm, far, 2525) as idle,
-        vm.socket(FAMILY[family], socket.SOCK_DGRAM) as udp,
-        inet.socket(FAMILY[family], socket.SOCK_DGRAM) as server,
-    ):
-        assert idle.recv(3) == b"220"
-        if family:
-            server.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
-        server.bind((far, 4433))
-        udp.settimeout(1)
-        udp.connect((far, 4433))
-        udp.send(b"before")
-        server.sendto(*server.recvfrom(9))
-        assert udp.recv(9) == b"before"
-        unprotected.start(POLICY)
-        capture.clear()
-        for sock in (idle, udp):
-            with contextlib.suppress(OSError):
-                sock.send(b"5ec7e7")
-                sock.recv(9)
-                sock.send(b"5ec7e7")
-    assert not capture.settle().sent_by_vm().where(lambda p: b"5ec7e7" in p.data)
-
-
-_SQUATTER = """
-import os, socket
-os.setuid(65534)
-listener = socket.create_server(("127.0.0.1", 3128))
-print("ready", flush=True)
-while True:
-    client, _ = listener.accept()
-    print("heard", client.recv(99), flush=True)
-"""
-
-
-def test_somebody_has_the_explicit_proxys_port(
-    unprotected: Ramnet, vm: Vm, capture: Capture
-) -> None:
-    """Any user may listen there before us; the rules stand all the same, and he is asked nothing.
-
-    Shown by: `open_listeners` raising where an explicit address cannot be bound; this was a hole.
-    """
-    squatter = start_python(vm, _SQUATTER, log="squatter")
-    try:
-        unprotected.start(POLICY)
-        wait_led_to_the_gate(vm, 3128)
-        capture.clear()
-        assert SENTENCE in speak(vm, ALLOWED.ipv4, 80, get(BLOCKED.name))
-        assert OPEN in tunnel(vm, EXPLICIT, f"{ALLOWED.name}:80", get(ALLOWED.name))
-        assert SENTENCE in speak(vm, *EXPLICIT, connect(f"{BLOCKED.name}:80"))
-        assert "cannot be bound" in str(unprotected.status()["warnings"])
-    finally:
-        squatter.stop()
-        unprotected.stop()
-    assert "heard" not in squatter.log()
-    assert not stray(capture)
-
-
-def test_rules_before_the_gate(unprotected: Ramnet, vm: Vm, capture: Capture) -> None:
-    """A race at the start: from the first rule on nothing leaves, whether a gate is there or not.
-
-    Shown by: chain `output` with policy accept and its last line left out.
-    """
-    unprotected.start(POLICY)
-    gate = unprotected.gate_pid()
-    unprotected.signal(gate, "STOP")
-    capture.clear()
-    try:
-        with vm.socket() as sock:
-            sock.settimeout(0.5)
-            sock.connect((BLOCKED.ipv4, 80))  # the kernel's backlog says yes for the gate
-            sock.sendall(get(BLOCKED.name))
-            with pytest.raises(OSError):
-                sock.recv(1)
-    finally:
-        unprotected.signal(gate, "CONT")
-    assert not stray(capture)
-    unprotected.wait_status(lambda status: status["state"] == "enforcing")
-    assert SENTENCE in speak(vm, ALLOWED.ipv4, 80, get(BLOCKED.name))

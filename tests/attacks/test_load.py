@@ -42,6 +42,10 @@ from tests.unit.wire import hello
 pytestmark = pytest.mark.lab
 
 
+_NOBODYS = "203.0.113.177"
+"""No resolver ever told it, so a client that is silent for a while is not joined to it."""
+
+
 @pytest.fixture
 def descriptors() -> Iterator[None]:
     """Enough of them for this process, which holds the clients' ends."""
@@ -74,13 +78,13 @@ def crowd(
 def test_five_thousand_connections_at_once(
     enforced: Ramnet, vm: Vm, capture: Capture, descriptors: None
 ) -> None:
-    """Half for a name that is refused; each gets its answer, and nothing leaves for it.
+    """For a name that is refused: each gets its answer, and nothing leaves for it.
 
-    Shown by: `Ruling.allowed` true for every name (the answers are LEAKED then).
+    Shown by: `Judge.decide` allowing every name.
     """
     gate = enforced.gate_pid()
     before = resident(vm, gate)
-    with crowd(vm, 5000, BLOCKED.ipv4, 80, get(BLOCKED.name)) as clients:
+    with crowd(vm, 5000, _NOBODYS, 80, get(BLOCKED.name)) as clients:
         answers = [read_all(client) for client in clients]
     assert sum(SENTENCE.encode() in answer for answer in answers) == 5000
     assert OPEN in speak(vm, ALLOWED.ipv4, 80, get(ALLOWED.name))
@@ -92,8 +96,9 @@ def test_five_thousand_connections_at_once(
 def test_slow_clients(enforced: Ramnet, vm: Vm, capture: Capture, descriptors: None) -> None:
     """A thousand that say one byte and then another; others are served meanwhile.
 
-    They are cut after DECISION_TIME (unit tests have the clock). Shown by: `Acceptor` waiting for
-    each connection's first words before it takes the next.
+    They are cut after DECISION_TIME (unit tests have the clock).
+
+    Shown by: 10 ms of waiting in `serve_transparent`.
     """
     with crowd(vm, 1000, BLOCKED.ipv4, 443, b"\x16") as clients:
         for byte in b"\x03\x01\x02":
@@ -142,7 +147,7 @@ def test_a_policy_replaced_two_hundred_times(enforced: Ramnet, vm: Vm, capture: 
 
     cilium removed its filters during a restart; sshuttle's rules had a window.
 
-    Shown by: `Judge.replace` putting a policy that restricts nothing in force for a moment.
+    Shown by: `Flows.stands` false for all.
     """
     names = [site.name for site in SITES]
     with Prober(vm).at_work(), connected(vm, ALLOWED.ipv4, 80) as kept:
@@ -167,7 +172,7 @@ def _at_least(version: int, status: dict[str, Any]) -> bool:
 def test_names_without_end(enforced: Ramnet, lab: Lab, capture: Capture) -> None:
     """Refused names by DNS, TLS and HTTP: caches, contexts and logs are bounded.
 
-    Shown by: `LEAVES_KEPT` and `DATAGRAM_LIMIT` without limit.
+    Shown by: 50 kB kept for each refused name (contexts of `LEAVES_KEPT` cost far less).
     """
     vm, gate = lab.vm, enforced.gate_pid()
     chance = random.Random(1)
@@ -208,7 +213,7 @@ def test_dns_that_unfolds_without_end(
 ) -> None:
     """Compressed names that point in circles cost no time.
 
-    Shown by: the reader of questions following pointers.
+    Nothing to take out: the reader of questions knows no pointers.
     """
     gate = enforced.gate_pid()
     used = processor_seconds(vm, gate)

@@ -68,7 +68,7 @@ def test_in_dns(
 ) -> None:
     """Among them DNS over TCP (harden-runner, GHSA-g699-3x6g-wm3g) and upper case.
 
-    Shown by: `policy.normalise` without `.lower()`; the redirect of TCP 53 left out.
+    Shown by: `Judge.decide` allowing every name; the redirect of port 53 left out.
     """
     server = at.FOREIGN_RESOLVER.addresses[family]
     for kind in ("A", "AAAA", "TXT", "HTTPS"):
@@ -86,7 +86,7 @@ def test_an_allowed_name_is_one_name_however_spelt(
 ) -> None:
     """Nor is its case a channel (OpenShell, 0x20): upstream reads it in small letters.
 
-    Shown by: the question passed on as the client wrote it.
+    Shown by: `read_question` keeping the case of the name.
     """
     assert resolve(vm, name) == {ALLOWED.ipv4}
     assert resolve(vm, name, "TXT") == set()
@@ -101,7 +101,7 @@ def test_an_allowed_name_is_one_name_however_spelt(
 def test_in_a_server_name(
     enforced: Ramnet, vm: Vm, capture: Capture, family: int, name: str
 ) -> None:
-    """Shown by: `policy.normalise` without `.lower()` and an ALLOWED for what is no name."""
+    """Shown by: `Judge.decide` allowing every name."""
     with connected(vm, ALLOWED.addresses[family], 443) as sock:
         sock.sendall(hello.record(client_hello(name)))
         assert refused_tls(sock)
@@ -114,7 +114,7 @@ def test_in_a_server_name(
 def test_in_a_host_field(
     enforced: Ramnet, vm: Vm, capture: Capture, family: int, name: str
 ) -> None:
-    """Shown by: `Ruling.allowed` true for every name."""
+    """Shown by: `Judge.decide` allowing every name."""
     answer = speak(vm, ALLOWED.addresses[family], 80, get(name))
     assert SENTENCE in answer
     assert not stray(capture)
@@ -126,7 +126,7 @@ def test_in_a_host_field(
 def test_in_a_connect(
     enforced: Ramnet, vm: Vm, capture: Capture, name: str, proxy: tuple[str, int]
 ) -> None:
-    """Shown by: `Ruling.allowed` true for every name."""
+    """Shown by: `Judge.decide` allowing every name."""
     assert SENTENCE in speak(vm, *proxy, connect(f"{name}:443"))
     assert not stray(capture)
     assert not tried(capture)
@@ -153,7 +153,7 @@ NUMBERS = {
 def test_a_raw_address(enforced: Ramnet, vm: Vm, capture: Capture, host: str, where: str) -> None:
     """Decimal, octal, hex, short, IPv4 within IPv6 (also smokescreen's NAT64 and brackets).
 
-    Shown by: `is_address` false for all, and normalised text allowed.
+    Shown by: `rule` allowing addresses.
     """
     curl = ["curl", "-gsS", "--max-time", "3", "--noproxy", "" if "proxy" in where else "*"]
     match where:
@@ -177,7 +177,7 @@ def test_a_raw_address(enforced: Ramnet, vm: Vm, capture: Capture, host: str, wh
 def test_dns_over_https(enforced: Ramnet, vm: Vm, capture: Capture, server: str) -> None:
     """To known resolvers by name and by address (harden-runner, GHSA-46g3-37rh-v698).
 
-    Shown by: `Ruling.allowed` true for every name.
+    Shown by: `Judge.decide` allowing every name.
     """
     host = f"[{server}]" if ":" in server else server
     for url in (f"https://{host}/dns-query", "https://dns.google/dns-query",
@@ -207,7 +207,7 @@ def test_what_a_question_carries_beside_its_name(
 ) -> None:
     """EDNS options, cookies and the id are a channel too: none of the client's passes.
 
-    Shown by: `build_query` with the client's own octets.
+    Nothing to take out: what is sent on is a message of our own, made of a name and a type.
     """
     query = dns.message.make_query(ALLOWED.name, "MX", use_edns=0)
     query.use_edns(0, 0, 1232, options=[dns.edns.GenericOption("NSID", b"5ec7e7" * 20)])

@@ -57,7 +57,7 @@ def test_split_over_segments_and_records(
 ) -> None:
     """Post-quantum key shares make a hello larger than a segment; attackers make it smaller.
 
-    Shown by: `_gather` reading the first record alone and calling the rest opaque.
+    Shown by: `MAX_RECORDS` 1 (the allowed one fails); `Judge.decide` allowing every name.
     """
     data = in_records(client_hello(site.name, _POST_QUANTUM), record)
     with connected(vm, ALLOWED.addresses[family], 443) as sock:
@@ -97,8 +97,9 @@ def test_no_one_name(
 ) -> None:
     """Two SNI entries, no SNI, and what servers might make a name of.
 
-    Shown by: Malformed TLS and a missing server name both taken for opaque.
+    Shown by: malformed TLS and a missing server name both taken for opaque.
     """
+    vm.run(["getent", "ahosts", ALLOWED.name]).check()
     with connected(vm, ALLOWED.addresses[family], 443) as sock:
         sock.sendall(hello.record(message))
         assert refused_tls(sock)
@@ -113,7 +114,7 @@ def test_encrypted_client_hello(
 ) -> None:
     """Decided by the outer name: it says whose server it is.
 
-    Shown by: `Ruling.allowed` true for every name.
+    Shown by: `Judge.decide` allowing every name.
     """
     with connected(vm, ALLOWED.addresses[family], 443) as sock:
         sock.sendall(hello.record(client_hello(outer.name, hello.encrypted(0))))
@@ -139,7 +140,7 @@ def test_something_before_the_hello(
 ) -> None:
     """OpenSSL and Go skip some records; a gate that takes them for no TLS is got round.
 
-    Shown by: Malformed TLS taken for opaque, with the address in the resolver's memory.
+    Shown by: malformed TLS taken for opaque.
     """
     vm.run(["getent", "ahosts", ALLOWED.name]).check()
     with connected(vm, ALLOWED.addresses[family], 443) as sock:

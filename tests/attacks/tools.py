@@ -59,7 +59,7 @@ def speak(
 
     A refusal before all is sent is an answer like any other.
     """
-    with connected(vm, address, port, seconds) as sock:
+    with contextlib.suppress(ConnectionResetError), connected(vm, address, port, seconds) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with contextlib.suppress(OSError):
             for piece in pieces:
@@ -67,6 +67,7 @@ def speak(
             if finish:
                 sock.shutdown(socket.SHUT_WR)
         return read_all(sock).decode("latin-1")
+    return ""  # reset before connect(2) could return
 
 
 def get(host: str, path: str = "/hello.txt", *fields: str) -> bytes:
@@ -168,6 +169,11 @@ def resolve(vm: Host, name: str, kind: str = "A", *, server: str = at.RESOLVER.i
         return set()
     wanted = dns.rdatatype.from_text(kind)
     return {str(record) for rrset in reply.answer if rrset.rdtype == wanted for record in rrset}
+
+
+def told(vm: Host, name: str) -> set[str]:
+    """The addresses of both families."""
+    return resolve(vm, name, "A") | resolve(vm, name, "AAAA")
 
 
 Answer = Callable[[dns.message.Message], Iterable[dns.rrset.RRset]]
