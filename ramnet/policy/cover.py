@@ -68,8 +68,10 @@ class Cover:
 def _covers(record: Record, distance: int, entry: Entry) -> bool:
     """Whether ``record``, found for the name that stands for ``entry``, matches all of it."""
     if entry.kind == Kind.EXACT:
-        return matches_glob(record.glob, entry.base) if distance == GLOBS else (
-            record.kind in kinds_at(distance)
+        return (
+            matches_glob(record.glob, entry.base)
+            if distance == GLOBS
+            else (record.kind in kinds_at(distance))
         )
     if distance == GLOBS:
         return False

@@ -65,9 +65,7 @@ def _on_the_whole(
     if not listed:
         yield Finding("nothing-allowed", WARNING, "", "nothing is allowed at all")
     shut = [
-        host
-        for host in use_preset("docker-hub").registries
-        if not policy.decide(host, 443).allowed
+        host for host in use_preset("docker-hub").registries if not policy.decide(host, 443).allowed
     ]
     if shut and document.enabled:
         severity = WARNING if document.docker_hub else NOTE

@@ -125,9 +125,7 @@ def _parse_toml(text: str, faults: Faults) -> OwnTable:
         raise faults.stop_at(at, _LINE.sub("", str(error)).partition(";")[0]) from None
 
 
-def _wrong_content(
-    error: msgspec.ValidationError, shape: Shape, faults: Faults
-) -> DocumentError:
+def _wrong_content(error: msgspec.ValidationError, shape: Shape, faults: Faults) -> DocumentError:
     """Reword msgspec's finding: the key first, and for a wrong key the nearest right one."""
     text = str(error)
     place = _AT.search(text)

@@ -54,9 +54,7 @@ def render_elements(name: str, elements: Iterable[str], table: str = TABLE) -> s
     return f"flush set inet {table} {name}\n{add}"
 
 
-def render_changes(
-    name: str, gone: Iterable[str], come: Iterable[str], table: str = TABLE
-) -> str:
+def render_changes(name: str, gone: Iterable[str], come: Iterable[str], table: str = TABLE) -> str:
     """The same where few of many elements change; refused whole if one of ``gone`` is not there."""
     steps = (("delete", ", ".join(gone)), ("add", ", ".join(come)))
     return "".join(

@@ -54,7 +54,7 @@ def local_service(lab: Lab) -> None:
 def published(lab: Lab) -> Iterator[Docker]:
     """A real dockerd with a container whose port is published; its image came before any rules."""
     docker = lab.docker
-    docker.start()
+    docker.restart()
     image = f"{at.REGISTRY_ALLOWED.name}/{at.IMAGE}"
     docker.run("pull", image).check()
     serve_web(docker)

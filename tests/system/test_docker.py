@@ -63,9 +63,7 @@ def _named(value: str | Case) -> str:
 
 
 @pytest.mark.parametrize(("way", "case"), list(_asked()), ids=_named)
-def test_request(
-    trusted: Ramnet, daemon: Daemon, capture: Capture, way: str, case: Case
-) -> None:
+def test_request(trusted: Ramnet, daemon: Daemon, capture: Capture, way: str, case: Case) -> None:
     docker = daemon.by(way)
     before = len(capture.settle())
     result = case.ask(docker)
@@ -94,9 +92,7 @@ def test_a_missing_cdn_host_is_named(
 
 
 @pytest.mark.parametrize("buildkit", [False, True], ids=["legacy", "buildkit"])
-def test_a_git_context(
-    trusted: Ramnet, daemon: Daemon, capture: Capture, buildkit: bool
-) -> None:
+def test_a_git_context(trusted: Ramnet, daemon: Daemon, capture: Capture, buildkit: bool) -> None:
     docker = daemon.by("transparent")
     built = docker.build_from(f"https://{at.GIT_ALLOWED.name}/context.git", buildkit=buildkit)
     built.check()
@@ -110,9 +106,7 @@ def test_a_search_list(trusted: Ramnet, lab: Lab, daemon: Daemon, ndots: int) ->
     """glibc and Go ask for registry.allowed.example.corp.example first where ndots is 5."""
     docker = daemon.by("transparent")
     docker.forget()
-    lab.vm.set_resolver(
-        at.RESOLVER.ipv4, options=f"search corp.example\noptions ndots:{ndots}\n"
-    )
+    lab.vm.set_resolver(at.RESOLVER.ipv4, options=f"search corp.example\noptions ndots:{ndots}\n")
     try:
         trusted.wait_status(lambda status: "corp.example" in str(status["scopes"][0]["resolver"]))
         docker.run("pull", f"{at.REGISTRY_ALLOWED.name}/{at.IMAGE}").check()

@@ -69,8 +69,10 @@ def test_a_killed_gate_leaks_nothing_and_comes_back(
     with Prober(vm).at_work():
         enforced.signal(old)
         enforced.wait_status(
-            lambda status: status["state"] == "enforcing"
-            and status["scopes"][0]["gate_pid"] not in (None, old)
+            lambda status: (
+                status["state"] == "enforcing"
+                and status["scopes"][0]["gate_pid"] not in (None, old)
+            )
         )
     vm.run([*_CURL, _HELLO]).check()
     assert not stray(capture)

@@ -302,9 +302,7 @@ def test_any_bytes_are_a_document_or_a_refusal(data: bytes) -> None:
                      json.dumps(DOCKER, indent=1).encode()]),
     st.lists(st.tuples(st.integers(0, 600), st.binary(max_size=3)), max_size=3),
 )  # fmt: skip
-def test_damaged_documents_are_read_or_refused(
-    data: bytes, edits: list[tuple[int, bytes]]
-) -> None:
+def test_damaged_documents_are_read_or_refused(data: bytes, edits: list[tuple[int, bytes]]) -> None:
     for place, piece in edits:
         place %= len(data)
         data = data[:place] + piece + data[place + 1 :]

@@ -139,9 +139,7 @@ def test_remarks_on_the_whole() -> None:
 def test_remarks_have_lines_where_the_bytes_are_given() -> None:
     data = b"version = 1\n\n[[registry]]\nhost = '10.0.0.5'\n[[registry]]\n\ndomain='a.example'\n"
     data += b"[[registry]]\nhost='x.a.example'\n"
-    found: list[Finding] = findings(
-        read_document(data, source="f"), data=data, previous_version=1
-    )
+    found: list[Finding] = findings(read_document(data, source="f"), data=data, previous_version=1)
     assert [(f.code, f.line) for f in found] == [
         ("version-not-risen", 1),
         ("never-matches", 3),
