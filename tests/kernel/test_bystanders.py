@@ -1,7 +1,7 @@
 """What has nothing to do with registries goes on as before."""
 
-import errno
 import contextlib
+import errno
 import socket
 import struct
 from collections.abc import Iterator
