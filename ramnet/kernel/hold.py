@@ -5,7 +5,9 @@ a rule does not need: boot waits for this. What cannot be read or reached is sai
 
 It never replaces the table of a running service. Where the lock is free, whatever table stands
 (an earlier hold, a dead service's) is replaced in one transaction; where it is taken, the table
-is only made if there is none, and the kernel sees to that.
+is only made if there is none, and the kernel sees to that. Its own table has no owner, since it
+must outlive this process and be anybody's to take over; an orphan, as a dead service leaves one,
+cannot lose its flags, so it is deleted and the table made in its place in that transaction.
 """
 
 import contextlib
@@ -22,6 +24,7 @@ from ramnet.kernel.netns import namespace_path
 from ramnet.kernel.nft import Nft
 from ramnet.kernel.sockdiag import ListeningPorts
 from ramnet.ruleset.hold import MARK_OF_HOLD, Held, Means, render_texts, table_of
+from ramnet.ruleset.table import has_flags, is_owned
 
 _R = TypeVar("_R")
 
@@ -175,10 +178,14 @@ def _in_namespace(netns: str, work: Callable[[], _R]) -> _R:
 def _hold_here(scope: HeldScope, replace: bool) -> str | None:
     """Apply the best table that the kernel takes; what is to be said of it, if anything."""
     nft = Nft()
-    if not replace and nft.listing(scope.table) is not None:
+    standing = nft.listing(scope.table)
+    if not replace and standing is not None:
         raise RamnetError("ramnet runs, and its own rules stand")
+    if is_owned(standing):
+        raise KernelRefusedError(f"another process owns the table inet {scope.table}")
     refusal: KernelRefusedError | None = None
-    for means, text in render_texts(_look_around(scope), replace=replace):
+    held = _look_around(scope)._replace(flagged=has_flags(standing))
+    for means, text in render_texts(held, replace=replace):
         try:
             nft.apply(text)
         except KernelRefusedError as error:

@@ -54,6 +54,8 @@ class Held(NamedTuple):
     old_udp: frozenset[int] = frozenset()
     """Local ports of connections that are there already, services' own left out."""
     ephemeral: tuple[int, int] = (32768, 60999)
+    flagged: bool = False
+    """The table that stands has flags, as an owner left it; see ``ramnet.ruleset.table``."""
 
 
 _WAYS: Final = (
@@ -96,7 +98,8 @@ def _render(held: Held, means: Means, *, replace: bool) -> str:
     inner = "\n".join(f"\t{line}" for line in body)
     before = f"create table inet {name}"
     if replace:
-        before = f"table inet {name}\ndelete table inet {name}"
+        added = "" if held.flagged else f"table inet {name}\n"
+        before = f"{added}delete table inet {name}"
     return f"{before}\ntable inet {name} {{\n{inner}\n}}\n"
 
 
