@@ -121,6 +121,27 @@ def hold(orders: Orders, tell: Callable[[str], None]) -> int:
     return code
 
 
+def hold_the_bare(scopes: list[HeldScope], tell: Callable[[str], None]) -> None:
+    """Hold the scopes that have no rules of ours yet: for a service that cannot start.
+
+    Called under the service's own lock. Where rules stand, they refuse already.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    def hold_bare(scope: HeldScope) -> str:
+        if Nft().listing(scope.table) is not None:
+            return "the rules that stand go on refusing"
+        return "everything is refused" + (f"; {note}" if (note := _hold_here(scope, False)) else "")
+
+    for scope in scopes:
+        with ThreadPoolExecutor(max_workers=1) as thread:  # it stays in that namespace and ends
+            found = thread.submit(_in_namespace, scope.netns, partial(hold_bare, scope))
+        try:
+            tell(f"scope {scope.name}: {found.result()} until ramnet runs, or `ramnet down`")
+        except RamnetError as error:
+            tell(f"scope {scope.name} is not held: {error}")
+
+
 def release(scope: HeldScope, *, only_hold: bool = False) -> bool:
     """Delete the scope's table, or only one that ``hold`` made; whether there was one.
 
