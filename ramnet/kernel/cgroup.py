@@ -9,12 +9,17 @@ below whichever it is told. So the gate's own may have none below it (``cgroup.m
 """
 
 import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from ramnet.errors import KernelRefusedError
 
 _ROOT: Final = Path("/sys/fs/cgroup")
+_OURS: Final = "trusted.ramnet"
+"""Extended attribute of what we made, so that ``down`` removes what is ours and nothing else,
+whichever command made it."""
 
 
 def cgroup2_mount() -> Path | None:
@@ -23,6 +28,36 @@ def cgroup2_mount() -> Path | None:
         if (candidate / "cgroup.procs").exists() and (candidate / "cgroup.controllers").exists():
             return candidate
     return None
+
+
+def make_ours(directory: Path, mount: Path) -> list[Path]:
+    """Make a cgroup and what is missing above it; what was made. Raises KernelRefusedError."""
+    made = []
+    for path in reversed(list(_up_to(directory, mount))):
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise KernelRefusedError(f"cannot make cgroup {path}: {error.strerror}") from None
+        made.append(path)
+        with contextlib.suppress(OSError):
+            os.setxattr(path, _OURS, b"1")
+    return made
+
+
+def remove_ours(directory: Path, mount: Path) -> None:
+    """Take away a cgroup and those above it, as far as they are ours and empty."""
+    for path in _up_to(directory, mount):
+        with contextlib.suppress(OSError):
+            os.getxattr(path, _OURS)
+            path.rmdir()
+
+
+def _up_to(directory: Path, mount: Path) -> Iterator[Path]:
+    while directory != mount:
+        yield directory
+        directory = directory.parent
 
 
 class GateCgroup:
