@@ -58,11 +58,19 @@ class Standing:
             self._listing(self._table), installed=self.installed is not None
         )
         if self._whole:
-            self._tables.apply(ruleset.plan_state(situation))
-            self._watch.made_it()
+            self._put_whole(ruleset.plan_state(situation))
         else:
             self._expected = self._put_and_read(situation)
         self.installed = situation
+
+    def _put_whole(self, state: ruleset.KernelState) -> None:
+        """What is read back must be ours alone here too."""
+        for _ in range(_TRIES):
+            ours = self._watch.generation() + 1
+            self._tables.apply(state)
+            if self._watch.generation() in (ours, 0):
+                break
+        self._watch.made_it()
 
     def _put_and_read(self, situation: ruleset.Situation) -> str:
         """The listing of what we put there, and of nothing that another hand added meanwhile."""
@@ -114,9 +122,13 @@ class Standing:
         return "; ".join(filter(None, found))
 
     def _restore_whole(self, *, sets: bool) -> str:
-        found = self._namespace.call(routes.restore_sinkhole_routes)
-        if not self._tables.intact():
-            found.append("rules, routing rules or routes of tier anyip")
+        rules = self._tables.put_rules(whatever=sets)  # closed again; the rest may take longer
+        found = [] if rules is None else [rules]
+        found += self._namespace.call(routes.restore_sinkhole_routes)
+        if not self._tables.routing_stands():
+            found.append("routing rules, routes or sysctls were changed")
+        if rules is not None:
+            self._survey.add_old_connections()
         if found or sets:
             self.apply()
         return "; ".join(found)
@@ -180,12 +192,13 @@ class Standing:
         return {ruleset.SINKHOLE4} | ({ruleset.SINKHOLE6} if self.sinkhole6 else set())
 
     def _rules_intact(self) -> bool:
-        if self._whole:
-            return self._tables.intact()
+        if self._whole and not self._tables.routing_stands():
+            return False
         generation = self._watch.generation()
         if generation and generation == self._generation:
             return True  # no transaction since they were last read
-        stand = self._chains() == self._expected
+        whole = self._whole
+        stand = self._tables.rules_stand() if whole else self._chains() == self._expected
         self._generation = generation if stand else 0
         return stand
 
