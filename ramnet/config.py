@@ -78,6 +78,11 @@ class Resolver(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """The administrator's own pins, name -> addresses."""
     zones: dict[str, list[str]] = {}
     """Split DNS, domain -> its servers (as ``upstream``)."""
+    containers_dns: Literal["restrict", "allow"] = "restrict"
+    """What names that are not on the list get: a refusal, or their true answer, for the sake of
+    containers whose questions dockerd asks itself (Docker 28 on, without ``dns`` in daemon.json).
+    Connections are decided by name either way; but whoever may ask for any name can send data
+    out in names, so the answer is the administrator's decision and not the default."""
 
     def __post_init__(self) -> None:
         for key, servers in ("upstream", [self.upstream]), ("zones", self.zones.values()):

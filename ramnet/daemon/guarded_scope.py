@@ -25,7 +25,6 @@ class Enforcing(Protocol):
 
     listeners: dict[str, list[socket]]
     problems: list[str]
-    sinkhole6: bool
 
     @property
     def interception(self) -> Interception:
@@ -46,6 +45,10 @@ class Enforcing(Protocol):
     @property
     def near(self) -> Near:
         """Own addresses and container networks."""
+
+    @property
+    def sinkhole6(self) -> bool:
+        """Whether refused names may be answered with the IPv6 sinkhole."""
 
     def install(self) -> None:
         """Listeners, routes, rules."""

@@ -16,6 +16,7 @@ from ramnet.daemon import authority, places, status
 from ramnet.daemon.adoption import Adoption
 from ramnet.daemon.compiler import compile_document
 from ramnet.daemon.control import Control, Route
+from ramnet.daemon.docker_dns import shared_dns
 from ramnet.daemon.docker_proxies import unknown_proxies
 from ramnet.daemon.gate_keeper import WORKER, GateKeeper
 from ramnet.daemon.guarded_scope import Enforcing, GuardedScope, MakeEnforcer, gate_spec
@@ -25,11 +26,12 @@ from ramnet.daemon.policy_keeper import Compile, PolicyKeeper
 from ramnet.daemon.scope_life import ScopeLife
 from ramnet.errors import RamnetError
 from ramnet.kernel.docker import DockerProxy, gather_proxies
+from ramnet.kernel.docker_daemons import DockerDaemon, gather_daemons
 
 LOOK: Final = 0.25
 """Seconds between two looks at the surroundings of every scope."""
 DOCKER_LOOK: Final = 10.0
-"""Seconds between two looks at dockerd's own proxies."""
+"""Seconds between two looks at how dockerd is configured."""
 
 
 def _to_stderr(sentence: str) -> None:
@@ -46,6 +48,7 @@ class Means:
     worker: Sequence[str] = WORKER
     compile_: Compile = compile_document
     docker_proxies: Callable[[], list[DockerProxy]] = gather_proxies
+    docker_daemons: Callable[[], list[DockerDaemon]] = gather_daemons
     log: Callable[[str], None] = _to_stderr
     release_own_hold: Callable[[], None] = lambda: None
     """Called when every scope has its rules: what ``hold`` did without a configuration ends."""
@@ -188,8 +191,10 @@ class Service:
 
     async def _look_at_docker(self) -> None:
         while True:
-            found = await asyncio.to_thread(self._means.docker_proxies)
-            problems = unknown_proxies(found, self._config.proxy)
+            proxies = await asyncio.to_thread(self._means.docker_proxies)
+            problems = unknown_proxies(proxies, self._config.proxy)
+            daemons = await asyncio.to_thread(self._means.docker_daemons)
+            problems += shared_dns(daemons, self._config.resolver)
             for problem in problems:
                 if problem not in self._docker_problems:
                     self.tell(problem)

@@ -61,6 +61,11 @@ def config_warnings(config: Config) -> list[str]:
         "come back to ramnet"
         for server in loopback
     ]
+    if config.resolver.containers_dns == "allow":
+        found.append(
+            '[resolver] containers_dns = "allow": every name is resolved, whoever asks, so data '
+            "can leave in names; connections are decided by the policy all the same"
+        )
     nobodys = [e for e in config.exempt if e.uid is None and e.cgroup is None]
     return found + [
         f"[[exempt]] {_target(e.proto, e.address, e.port)} names neither uid nor cgroup: every "

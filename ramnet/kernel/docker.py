@@ -36,7 +36,7 @@ def gather_proxies(
 
 def _configured(path: Path) -> Iterator[DockerProxy]:
     try:
-        document = json.loads(_read(path))
+        document = json.loads(read_bounded(path))
     except ValueError:
         return
     proxies = document.get("proxies") if isinstance(document, dict) else None
@@ -49,10 +49,10 @@ def _configured(path: Path) -> Iterator[DockerProxy]:
 
 def _in_environments(proc: Path) -> Iterator[DockerProxy]:
     for directory in proc.glob("[0-9]*"):
-        if _read(directory / "comm").strip() != b"dockerd" or not _of_root(directory):
+        if not is_dockerd(directory):
             continue
         found: dict[str, str] = {}
-        for setting in _read(directory / "environ").decode(errors="replace").split("\0"):
+        for setting in read_bounded(directory / "environ").decode(errors="replace").split("\0"):
             name, _, url = setting.partition("=")
             if name in _VARIABLES and url:
                 found.setdefault(name, url)
@@ -60,13 +60,19 @@ def _in_environments(proc: Path) -> Iterator[DockerProxy]:
             yield DockerProxy(f"environment of dockerd ({directory.name}): {name}", url)
 
 
-def _of_root(directory: Path) -> bool:
-    """By its real uid; who owns the directory says less (prctl(2), PR_SET_DUMPABLE)."""
-    status = _read(directory / "status").decode(errors="replace")
+def is_dockerd(directory: Path) -> bool:
+    """Whether a directory of /proc is a dockerd of root's.
+
+    By its real uid; who owns the directory says less (prctl(2), PR_SET_DUMPABLE).
+    """
+    if read_bounded(directory / "comm").strip() != b"dockerd":
+        return False
+    status = read_bounded(directory / "status").decode(errors="replace")
     return re.search(r"^Uid:\s+0\s", status, re.MULTILINE) is not None
 
 
-def _read(path: Path) -> bytes:
+def read_bounded(path: Path) -> bytes:
+    """The beginning of a file; nothing where it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(_MAX_BYTES)

@@ -9,6 +9,7 @@ The second line is the ruleset's generation, a number that each transaction incr
 the one that our own last transaction left, nothing of nf_tables in this namespace has changed.
 """
 
+import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -52,6 +53,8 @@ _NFGENMSG: Final = 4
 _TYPE_MASK: Final = 0x3FFF
 _PIECE: Final = 1 << 16
 _PIECES_AT_ONCE: Final = 64
+_NAMED_WITHIN: Final = 0.05
+"""Seconds to wait at most for the message that names who made a transaction."""
 
 
 class Change(NamedTuple):
@@ -74,7 +77,7 @@ class Watch:
         """``table`` of family inet, and the routes that carry this rtm_protocol."""
         self._table, self._protocol = table.encode(), route_protocol
         self._ours: int | None = None
-        self._changed, self._who = False, ""
+        self._changed, self._unnamed, self._who = False, False, ""
         self._rules = _subscribe(_NETLINK_NETFILTER, (_NFNLGRP_NFTABLES,))
         self._routes = _subscribe(socket.NETLINK_ROUTE, _RTNLGRP_ROUTES)
         self._asking = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
@@ -124,10 +127,15 @@ class Watch:
     def read(self) -> Change:
         """What others changed since the last call, as far as it is about us."""
         self._take(self._drain(self._rules), replaced=False)
+        if self._unnamed:
+            # Its last message names the author. It is sent before the transaction ends, and
+            # nobody's next one can begin before that: to wait for it delays no mending.
+            select.select([self._rules], [], [], _NAMED_WITHIN)
+            self._take(self._drain(self._rules), replaced=False)
         messages, lost = self._drain(self._routes)
         routes = lost or any(map(self._is_about_routes, messages))
         change = Change(self._changed, routes, self._who)
-        self._changed, self._who = False, ""
+        self._changed, self._unnamed, self._who = False, False, ""
         return change
 
     def _take(self, drained: tuple[list["_Message"], bool], *, replaced: bool) -> None:
@@ -137,14 +145,14 @@ class Watch:
             # Whatever somebody did before that has gone with the table that it was done to.
             self._ours = messages[ours[-1]].sender
             messages, self._changed, self._who = messages[ours[-1] :], False, ""
+            self._unnamed = False
         self._changed |= lost
-        touched = False
         for message in messages:
             if message.kind & 0xFF == _NFT_MSG_NEWGEN:
-                if touched:
-                    self._who, touched = _who(message), False
+                if self._unnamed:
+                    self._who, self._unnamed = _who(message), False
             elif message.sender != self._ours and self._names_us(message):
-                self._changed = touched = True
+                self._changed = self._unnamed = True
 
     def _is_new_table(self, message: "_Message") -> bool:
         return message.kind & 0xFF == _NFT_MSG_NEWTABLE and self._names_us(message)

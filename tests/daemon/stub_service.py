@@ -120,6 +120,7 @@ def main(config_path: str, listener_fd: str) -> int:
         create_authority,
         worker=(sys.executable, "-I", str(STUB_GATE)),
         docker_proxies=lambda: gather_proxies(daemon_json, Path("/none")),
+        docker_daemons=list,
     )
 
     async def serve() -> None:

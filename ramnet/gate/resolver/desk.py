@@ -159,7 +159,7 @@ class Desk:
         fresh = min(cached.made + age + 1, cached.expires) - now
         if ruling.kind in ("refused", "search", "parent", "local"):
             fresh = _REFUSAL_FRESH
-        elif ruling.name and answer.addresses:
+        elif ruling.kind != "container" and ruling.name and answer.addresses:
             self._memory.remember(ruling.name, answer.addresses, cached.expires)
         send(question, render(question, answer, age=age, limit=limit), fresh)
 
@@ -176,7 +176,9 @@ class Desk:
 
     def _report_resolution(self, question: Question, ruling: Ruling, answer: Answer) -> None:
         name = ruling.name or display(question.name)
-        if answer.error is None:
+        if ruling.kind == "container":
+            self._reporter.name(name, "info", None, "not on the list; answered for containers")
+        elif answer.error is None:
             self._reporter.name(name, "allowed", ruling.entry)
         elif answer.rcode == RCODE.SERVFAIL:
             reason = f"not resolved: {answer.error.text}"

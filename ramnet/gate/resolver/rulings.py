@@ -35,9 +35,9 @@ _LOOPBACKS: Final = (pack("127.0.0.1"), pack("::1"))
 class Ruling(NamedTuple):
     """What is done about one name and type."""
 
-    kind: Literal["forward", "refused", "search", "local", "pinned", "parent"]
+    kind: Literal["forward", "refused", "search", "local", "pinned", "parent", "container"]
     answer: Answer | None
-    """None: allowed, and to be asked of an upstream."""
+    """None: to be asked of an upstream; allowed, or perhaps asked for a container."""
     name: str | None = None
     """Normalised; None where it has no such form."""
     entry: str | None = None
@@ -59,6 +59,7 @@ class Rulings:
         }
         self._rules = AddressRules((), (spec.sinkhole4, spec.sinkhole6))
         self._search: tuple[str, ...] = ()
+        self._answers_containers = spec.resolver.containers_dns == "allow"
 
     def renew(self, rules: AddressRules, search: Iterable[str]) -> None:
         """The machine's addresses or its search list have changed."""
@@ -108,6 +109,8 @@ class Rulings:
         if self._is_searched(name):
             answer = empty_answer(RCODE.NXDOMAIN, REFUSED_TTL)
             return Ruling("search", answer.explained(EDE_BLOCKED, why), name, verdict.entry)
+        if self._answers_containers and verdict.outcome is not Outcome.DENIED:
+            return Ruling("container", None, name)
         answer = self._addresses(wire_name, qtype, self._sinkholes)
         return Ruling("refused", answer.explained(EDE_BLOCKED, why), name, verdict.entry)
 

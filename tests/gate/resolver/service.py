@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import dns.message
 import dns.query
@@ -108,6 +108,7 @@ class Service:
         sinkhole6: str | None = SINKHOLE6,
         own: Sequence[str] = OWN,
         with_surroundings: bool = True,
+        containers_dns: Literal["restrict", "allow"] = "restrict",
     ) -> None:
         self.events = Events()
         self.judge = Judge(make_policy(policy))
@@ -115,7 +116,10 @@ class Service:
         self.spec = GateSpec(
             scope="test",
             resolver=config.Resolver(
-                upstream=list(upstream), hosts=dict(hosts or {}), zones=dict(zones or {})
+                upstream=list(upstream),
+                hosts=dict(hosts or {}),
+                zones=dict(zones or {}),
+                containers_dns=containers_dns,
             ),
             proxy=proxy or config.Proxy(),
             denial=config.Denial(),
