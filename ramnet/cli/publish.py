@@ -153,7 +153,7 @@ def publish(
 
 def _documents(file: Path, groups: tuple[str, ...]) -> dict[str, bytes]:
     from ramnet.policy import review_document
-    from ramnet.trust.publisher import BASE, group_path
+    from ramnet.trust.names import BASE, group_path
 
     files = {BASE: file}
     for group in groups:

@@ -5,11 +5,10 @@ the newest, last. A machine that fetches in the middle sees the old state or the
 publisher that dies in the middle has published nothing.
 """
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Targets, Timestamp
@@ -19,9 +18,6 @@ from ramnet.policy import read_document
 from ramnet.trust.files import read, write_whole
 from ramnet.trust.keys import ONLINE, KeyFolder
 
-BASE: Final = "policy.toml"
-"""The document that is for everybody."""
-_GROUP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _T = TypeVar("_T", Targets, Snapshot, Timestamp)
 
 
@@ -33,13 +29,6 @@ class Lifetimes:
     targets: float = 365
     snapshot: float = 365
     timestamp: float = 7
-
-
-def group_path(group: str) -> str:
-    """The target for one group of people. Raises RamnetError for what is no group's name."""
-    if not _GROUP.fullmatch(group):
-        raise RamnetError(f"{group!r} is no name of a group: letters, digits and . _ - it may have")
-    return f"policies/{group}.toml"
 
 
 class Repository:
