@@ -20,7 +20,7 @@ async def compile_document(document: int, source: str, *, time_limit: float = TI
 
     Raises PolicyError with the compiler's own reason, or with how the child ended.
     """
-    blob = memfd.create("policy")
+    blob = _file(source, "policy")
     try:
         complaint = await _run(document, source, blob, time_limit)
         if complaint is not None:
@@ -36,7 +36,7 @@ async def compile_document(document: int, source: str, *, time_limit: float = TI
 
 async def _run(document: int, source: str, blob: int, time_limit: float) -> str | None:
     """None when all went well, else why not."""
-    complaint = memfd.create("complaint")
+    complaint = _file(source, "complaint")
     try:
         child = Child([*_COMMAND, source], stdin=document, stdout=blob, stderr=complaint)
         try:
@@ -48,9 +48,18 @@ async def _run(document: int, source: str, blob: int, time_limit: float) -> str 
             status = await child.end()
         return None if status == 0 else _explain(source, status, _last_line(complaint))
     except OSError as error:
-        return f"{source}: the policy compiler cannot be started: {error.strerror}"
+        raise PolicyError(
+            f"{source}: the policy compiler cannot be started: {error.strerror}"
+        ) from error
     finally:
         os.close(complaint)
+
+
+def _file(source: str, name: str) -> int:
+    try:
+        return memfd.create(name)
+    except OSError as error:
+        raise PolicyError(f"{source}: cannot be compiled: {error.strerror}") from error
 
 
 def _explain(source: str, status: int, reason: str) -> str:

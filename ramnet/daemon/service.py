@@ -197,15 +197,23 @@ class Service:
 
     async def _look_at_docker(self) -> None:
         while True:
-            proxies = await asyncio.to_thread(self._means.docker_proxies)
-            problems = unknown_proxies(proxies, self._config.proxy)
-            daemons = await asyncio.to_thread(self._means.docker_daemons)
-            problems += shared_dns(daemons, self._config.resolver)
+            try:
+                problems = await self._problems_of_docker()
+            except OSError as error:
+                problems = [f"how dockerd is configured cannot be seen: {error.strerror}"]
             for problem in problems:
                 if problem not in self._docker_problems:
                     self.tell(problem)
             self._docker_problems = problems
             await asyncio.sleep(DOCKER_LOOK)
+
+    async def _problems_of_docker(self) -> list[str]:
+        proxies = await asyncio.to_thread(self._means.docker_proxies)
+        daemons = await asyncio.to_thread(self._means.docker_daemons)
+        return [
+            *unknown_proxies(proxies, self._config.proxy),
+            *shared_dns(daemons, self._config.resolver),
+        ]
 
     async def _report_news(self) -> None:
         while True:

@@ -24,6 +24,7 @@ from ramnet.kernel.netns import namespace_path
 from ramnet.kernel.nft import Nft
 from ramnet.kernel.sockdiag import ListeningPorts
 from ramnet.ruleset.hold import MARK_OF_HOLD, Held, Means, render_texts, table_of
+from ramnet.ruleset.notes import sysctls_before
 from ramnet.ruleset.table import has_flags, is_owned
 
 _R = TypeVar("_R")
@@ -145,7 +146,7 @@ def hold_the_bare(scopes: list[HeldScope], tell: Callable[[str], None]) -> None:
 def release(scope: HeldScope, *, only_hold: bool = False) -> bool:
     """Delete the scope's table, or only one that ``hold`` made; whether there was one.
 
-    An empty cgroup of the scope goes with it.
+    An empty cgroup of the scope goes with it, if it is ours.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -161,8 +162,7 @@ def release(scope: HeldScope, *, only_hold: bool = False) -> bool:
         found = thread.submit(_in_namespace, scope.netns, delete).result()
     mount = cgroup.cgroup2_mount()
     if found and scope.cgroup is not None and mount is not None:
-        with contextlib.suppress(OSError):
-            (mount / scope.cgroup.strip("/")).rmdir()
+        cgroup.remove_ours(mount / scope.cgroup.strip("/"), mount)
     return found
 
 
@@ -205,7 +205,9 @@ def _hold_here(scope: HeldScope, replace: bool) -> str | None:
     if is_owned(standing):
         raise KernelRefusedError(f"another process owns the table inet {scope.table}")
     refusal: KernelRefusedError | None = None
-    held = _look_around(scope)._replace(flagged=has_flags(standing))
+    held = _look_around(scope)._replace(
+        flagged=has_flags(standing), sysctls_before=sysctls_before(standing or "")
+    )
     for means, text in render_texts(held, replace=replace):
         try:
             nft.apply(text)
@@ -249,7 +251,7 @@ def _cgroup(path: str | None) -> tuple[str | None, int]:
         return None, 1
     directory = mount / path.strip("/")
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError:
+        cgroup.make_ours(directory, mount)
+    except KernelRefusedError:
         return None, 1
     return cgroup.nft_path(directory), len(directory.relative_to(mount).parts)

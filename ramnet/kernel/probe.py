@@ -19,6 +19,7 @@ from ramnet.errors import ConfigError, KernelRefusedError
 from ramnet.kernel import libc
 from ramnet.kernel.cgroup import GateCgroup, nft_path
 from ramnet.kernel.nft import Nft
+from ramnet.kernel.reserve import RESERVE
 from ramnet.ruleset import Capabilities, GateIdentity
 
 WITHOUT: Final = "RAMNET_WITHOUT"
@@ -94,8 +95,9 @@ def _in_scratch_namespace(function: Callable[[], _R]) -> _R:
 
     # The namespace ends with the thread that unshared it.
     thread = threading.Thread(target=work, name="probe")
-    thread.start()
-    thread.join()
+    with RESERVE.lent():
+        thread.start()
+        thread.join()
     if errors:
         raise errors[0]
     return results[0]

@@ -6,7 +6,7 @@ from typing import Final
 
 from ramnet import ruleset
 from ramnet.errors import KernelRefusedError
-from ramnet.kernel import routes, tamper
+from ramnet.kernel import loopback, routes, tamper
 from ramnet.kernel.netns import Namespace
 from ramnet.kernel.nft import Nft
 from ramnet.kernel.scoping import Scoping
@@ -58,11 +58,20 @@ class Standing:
             raise KernelRefusedError(f"another process owns the table inet {self._table}")
         situation = self._read_all()
         if self._whole:
-            self._tables.apply(ruleset.plan_state(self._with_flags(situation)))
-            self._watch.made_it()
+            self._put_whole(situation)
         else:
+            self._keep_loopback()
             self._expected = self._put_and_read(situation)
         self.installed = situation
+
+    def _put_whole(self, situation: ruleset.Situation) -> None:
+        """What is read back must be ours alone here too."""
+        for _ in range(_TRIES):
+            ours = self._watch.generation() + 1
+            self._tables.apply(ruleset.plan_state(self._with_flags(situation)))
+            if self._watch.generation() in (ours, 0):
+                break
+        self._watch.made_it()
 
     def plan(self) -> ruleset.KernelState:
         """What ``apply`` would set, with nothing set."""
@@ -126,6 +135,7 @@ class Standing:
             self._put(self.installed)  # closed again; the rest may take longer
         found = [tamper.difference(self._expected, before)]
         found += self._namespace.call(routes.restore_sinkhole_routes)
+        found += self._keep_loopback()
         self._astray = {each for each in self._sinkholes() if not self._watch.route_stands(each)}
         if changed:
             # Without our rules conntrack may not have run: what got out meanwhile is to be cut.
@@ -135,9 +145,13 @@ class Standing:
         return "; ".join(filter(None, found))
 
     def _restore_whole(self, *, sets: bool) -> str:
-        found = self._namespace.call(routes.restore_sinkhole_routes)
-        if not self._tables.intact():
-            found.append("rules, routing rules or routes of tier anyip")
+        rules = self._tables.put_rules(whatever=sets)  # closed again; the rest may take longer
+        found = [] if rules is None else [rules]
+        found += self._namespace.call(routes.restore_sinkhole_routes)
+        if not self._tables.routing_stands():
+            found.append("routing rules, routes or sysctls were changed")
+        if rules is not None:
+            self._survey.add_old_connections()
         if found or sets:
             self.apply()
         return "; ".join(found)
@@ -195,18 +209,30 @@ class Standing:
         """Whether rules and routes stand in the kernel as they were installed."""
         stand = self._watch.route_stands
         routed = all(stand(each) for each in self._sinkholes() - self._astray)
-        return self._rules_intact() and routed
+        return self._rules_intact() and routed and self._loopback_stays()
+
+    def _loopback_stays(self) -> bool:
+        if self._whole or self.installed is None:
+            return True
+        return self._namespace.call(loopback.stays, *self._listened())
+
+    def _keep_loopback(self) -> list[str]:
+        return self._namespace.call(loopback.keep, *self._listened())
+
+    def _listened(self) -> tuple[int, frozenset[int]]:
+        return self._survey.ports.resolver, self._survey.gate_ports
 
     def _sinkholes(self) -> set[str]:
         return {ruleset.SINKHOLE4} | ({ruleset.SINKHOLE6} if self.sinkhole6 else set())
 
     def _rules_intact(self) -> bool:
-        if self._whole:
-            return self._tables.intact()
+        if self._whole and not self._tables.routing_stands():
+            return False
         generation = self._watch.generation()
         if generation and generation == self._generation:
             return True  # no transaction since they were last read
-        stand = self._chains() == self._expected
+        whole = self._whole
+        stand = self._tables.rules_stand() if whole else self._chains() == self._expected
         self._generation = generation if stand else 0
         return stand
 

@@ -140,6 +140,6 @@ class Situation:
     intercepted: frozenset[int] = PORTS
     """Tier anyip: TCP ports on which the gate listens, 53 aside."""
     sysctls_before: tuple[tuple[str, int], ...] = ()
-    """Tier anyip: what the keys of ``anyip.SYSCTLS`` were before ours."""
+    """Tier anyip: what the keys of ``notes.SYSCTLS`` were before ours."""
     flagged: frozenset[tuple[str, str]] = frozenset()
     """Family and name of tables that stand with flags of an owner's, where ours have none."""
