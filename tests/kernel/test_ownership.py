@@ -197,6 +197,24 @@ def test_down_takes_an_orphan_away_whatever_it_can(
         assert not ours(hosts[0])
 
 
+@TIERS
+def test_what_took_an_orphans_place_is_mended(
+    hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without: str
+) -> None:
+    """Tables without an owner again: they are put back where there is nothing to replace."""
+    monkeypatch.setenv(WITHOUT, without)
+    kill_a_service(hosts[0])
+    monkeypatch.setenv(WITHOUT, f"owner,persist,{without}")
+    enforcer = new_enforcer(hosts[0], tmp_path)
+    try:
+        enforcer.install()
+        hosts[0].run(["nft", "flush ruleset"]).check()
+        assert enforcer.restore(sets=False)
+        assert enforcer.intact()
+    finally:
+        enforcer.remove()
+
+
 def test_a_second_owner_is_refused_by_name(
     hosts: Hosts, enforcer: Enforcer, tmp_path: Path
 ) -> None:
