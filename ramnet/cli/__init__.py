@@ -8,7 +8,7 @@ rich or pyroute2. Exit codes are a contract: 0 yes or done, 1 no, denied or find
 import click
 
 from ramnet import __version__
-from ramnet.cli import ca, facts, policy, service
+from ramnet.cli import ca, facts, policy, publish, service
 from ramnet.cli.common import Group
 
 
@@ -31,3 +31,6 @@ for _command in (
     ca.ca,
 ):
     main.add_command(_command)
+
+for _command in (publish.keygen, publish.publish):
+    policy.policy.add_command(_command)

@@ -1,7 +1,7 @@
-"""``ramnet policy validate|show|presets``."""
+"""``ramnet policy validate|show|import|presets``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +16,7 @@ from ramnet.cli.common import (
 from ramnet.errors import PolicyError
 
 if TYPE_CHECKING:
-    from ramnet.policy import Document, Policy, Preset
+    from ramnet.policy import Document, Policy, Preset, Review
 
 
 def read_bytes(path: Path) -> bytes:
@@ -48,36 +48,47 @@ def policy() -> None:
 
 @policy.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--replaces",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The policy that FILE is to replace; its version must be lower.",
+)
 @unused_config_option
 @json_option
 @click.pass_context
-def validate(ctx: click.Context, file: Path, as_json: bool) -> None:
-    """Say what is wrong with a document, and what is odd. Exit 1 if anything is."""
-    from ramnet.policy import DocumentError, findings, read_document
+def validate(ctx: click.Context, file: Path, replaces: Path | None, as_json: bool) -> None:
+    """Say all that is wrong with a document, and what is odd; exit 1 where notes are not all."""
+    from ramnet.policy import review_document
 
-    faults, remarks = [], []
-    try:
-        remarks = findings(read_document(read_bytes(file), source=str(file)))
-    except DocumentError as error:
-        faults = error.faults
+    previous = None if replaces is None else load_document(replaces).version
+    review = review_document(read_bytes(file), source=str(file), previous_version=previous)
     if as_json:
         print_json(
             {
                 "file": str(file),
-                "valid": not faults,
-                "faults": [fault._asdict() for fault in faults],
-                "findings": [remark._asdict() for remark in remarks],
+                "valid": not review.faults,
+                "faults": [fault._asdict() for fault in review.faults],
+                "findings": [remark._asdict() for remark in review.findings],
             }
         )
     else:
-        for fault in faults:
-            click.echo(_place(file, fault.line, fault.key, f"refused: {fault.reason}"))
-        for remark in remarks:
-            text = f"{remark.severity} ({remark.code}): {remark.text}"
-            click.echo(_place(file, remark.line, remark.key, text))
-        if not faults and not remarks:
-            click.echo(f"{file}: good")
-    ctx.exit(1 if faults or remarks else 0)
+        show_review(file, review)
+    ctx.exit(0 if is_clean(review) else 1)
+
+
+def is_clean(review: "Review") -> bool:
+    """Whether there is nothing but notes."""
+    return not review.faults and all(remark.severity == "note" for remark in review.findings)
+
+
+def show_review(file: Path, review: "Review") -> None:
+    """A line for each fault and remark, in the order of the document."""
+    said = [(f.line, f.key, f"refused: {f.reason}") for f in review.faults]
+    said += [(r.line, r.key, f"{r.severity} ({r.code}): {r.text}") for r in review.findings]
+    for line, key, text in sorted(said, key=lambda one: one[0] or 0):
+        click.echo(_place(file, line, key, text))
+    if not said:
+        click.echo(f"{file}: good")
 
 
 def _place(file: Path, line: int | None, key: str, text: str) -> str:
@@ -119,6 +130,48 @@ def show(file: Path | None, config_path: Path, as_json: bool) -> None:
         local = ", may be local" if entry["local"] else ""
         name = f"  # {entry['name']}" if entry["name"] else ""
         click.echo(printable(f"{verdict:<13} {entry['entry']}{local}{name}"))
+
+
+@policy.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Not stdout.")
+@click.option("--version", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True)
+@click.option("--organization", help="Who disallows, in the words of a refusal.")
+@click.option("--contact", help="What a refused person shall do.")
+@unused_config_option
+def import_(
+    file: IO[bytes],
+    output: Path | None,
+    version: int,
+    organization: str | None,
+    contact: str | None,
+) -> None:
+    """Turn Docker's Registry Access Management object (FILE, or - for stdin) into policy.toml."""
+    import msgspec
+    import tomli_w
+
+    from ramnet.policy import read_document, to_tables
+
+    document = read_document(file.read(), source=file.name)
+    said = {"organization": organization, "contact": contact}
+    document = msgspec.structs.replace(
+        document, version=version, **{key: text for key, text in said.items() if text is not None}
+    )
+    text = tomli_w.dumps(to_tables(document))
+    read_document(text.encode(), source="what you gave")  # organisation and contact are checked
+    if not document.enabled:
+        click.echo(
+            'ramnet: "enabled" is false there and nothing restricted; a policy.toml restricts '
+            "from the moment it is in force",
+            err=True,
+        )
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise PolicyError(f"{output}: cannot be written: {error.strerror}") from error
 
 
 @policy.command()

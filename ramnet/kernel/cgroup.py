@@ -9,12 +9,17 @@ below whichever it is told. So the gate's own may have none below it (``cgroup.m
 """
 
 import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from ramnet.errors import KernelRefusedError
 
 _ROOT: Final = Path("/sys/fs/cgroup")
+_OURS: Final = "trusted.ramnet"
+"""Extended attribute of what we made, so that ``down`` removes what is ours and nothing else,
+whichever command made it."""
 
 
 def cgroup2_mount() -> Path | None:
@@ -23,6 +28,36 @@ def cgroup2_mount() -> Path | None:
         if (candidate / "cgroup.procs").exists() and (candidate / "cgroup.controllers").exists():
             return candidate
     return None
+
+
+def make_ours(directory: Path, mount: Path) -> list[Path]:
+    """Make a cgroup and what is missing above it; what was made. Raises KernelRefusedError."""
+    made = []
+    for path in reversed(list(_up_to(directory, mount))):
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise KernelRefusedError(f"cannot make cgroup {path}: {error.strerror}") from None
+        made.append(path)
+        with contextlib.suppress(OSError):
+            os.setxattr(path, _OURS, b"1")
+    return made
+
+
+def remove_ours(directory: Path, mount: Path) -> None:
+    """Take away a cgroup and those above it, as far as they are ours and empty."""
+    for path in _up_to(directory, mount):
+        with contextlib.suppress(OSError):
+            os.getxattr(path, _OURS)
+            path.rmdir()
+
+
+def _up_to(directory: Path, mount: Path) -> Iterator[Path]:
+    while directory != mount:
+        yield directory
+        directory = directory.parent
 
 
 class GateCgroup:
@@ -35,7 +70,7 @@ class GateCgroup:
     def __init__(self, namespace_inode: int) -> None:
         """``namespace_inode`` names it; nothing is made yet."""
         mount = cgroup2_mount()
-        self._directory = mount and mount / f"ramnet.gate-{namespace_inode}"
+        self._directory = mount and _place(mount, namespace_inode)
         self._made = False
 
     def make(self) -> Path | None:
@@ -69,6 +104,15 @@ class GateCgroup:
         if self._directory is not None:
             with contextlib.suppress(OSError):
                 self._directory.rmdir()
+
+
+def _place(mount: Path, namespace_inode: int) -> Path:
+    """Below ``ramnet.gate`` where init made that, so that a service that may write there and to
+    no other cgroup can work; else beside it."""
+    shared = mount / "ramnet.gate"
+    if shared.is_dir():
+        return shared / str(namespace_inode)
+    return mount / f"ramnet.gate-{namespace_inode}"
 
 
 def _remove_below(directory: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from ramnet import ruleset
 from ramnet.config import Config, Scope
 from ramnet.errors import KernelRefusedError
-from ramnet.kernel import cgroup, listeners, routes, scoping
+from ramnet.kernel import cgroup, listeners, loopback, routes, scoping
 from ramnet.kernel.exemptions import read_exemption
 from ramnet.kernel.netns import Namespace
 from ramnet.kernel.probe import probe
@@ -208,6 +208,7 @@ class Enforcer:
             self._room = None
         self.namespace.call(remove_pair, anyip.DEVICE)
         self.namespace.call(routes.remove_sinkhole_routes)
+        self.namespace.call(loopback.release)
         self.close()
         self._cgroup.remove()
         if self._scoping.cgroup is not None:

@@ -22,6 +22,7 @@ from ramnet.kernel.netns import namespace_path
 from ramnet.kernel.nft import Nft
 from ramnet.kernel.sockdiag import ListeningPorts
 from ramnet.ruleset.hold import MARK_OF_HOLD, Held, Means, render_texts, table_of
+from ramnet.ruleset.notes import sysctls_before
 
 _R = TypeVar("_R")
 
@@ -121,7 +122,7 @@ def hold(orders: Orders, tell: Callable[[str], None]) -> int:
 def release(scope: HeldScope, *, only_hold: bool = False) -> bool:
     """Delete the scope's table, or only one that ``hold`` made; whether there was one.
 
-    An empty cgroup of the scope goes with it.
+    An empty cgroup of the scope goes with it, if it is ours.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -137,8 +138,7 @@ def release(scope: HeldScope, *, only_hold: bool = False) -> bool:
         found = thread.submit(_in_namespace, scope.netns, delete).result()
     mount = cgroup.cgroup2_mount()
     if found and scope.cgroup is not None and mount is not None:
-        with contextlib.suppress(OSError):
-            (mount / scope.cgroup.strip("/")).rmdir()
+        cgroup.remove_ours(mount / scope.cgroup.strip("/"), mount)
     return found
 
 
@@ -175,10 +175,12 @@ def _in_namespace(netns: str, work: Callable[[], _R]) -> _R:
 def _hold_here(scope: HeldScope, replace: bool) -> str | None:
     """Apply the best table that the kernel takes; what is to be said of it, if anything."""
     nft = Nft()
-    if not replace and nft.listing(scope.table) is not None:
+    standing = nft.listing(scope.table)
+    if not replace and standing is not None:
         raise RamnetError("ramnet runs, and its own rules stand")
+    held = _look_around(scope)._replace(sysctls_before=sysctls_before(standing or ""))
     refusal: KernelRefusedError | None = None
-    for means, text in render_texts(_look_around(scope), replace=replace):
+    for means, text in render_texts(held, replace=replace):
         try:
             nft.apply(text)
         except KernelRefusedError as error:
@@ -221,7 +223,7 @@ def _cgroup(path: str | None) -> tuple[str | None, int]:
         return None, 1
     directory = mount / path.strip("/")
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError:
+        cgroup.make_ours(directory, mount)
+    except KernelRefusedError:
         return None, 1
     return cgroup.nft_path(directory), len(directory.relative_to(mount).parts)

@@ -4,13 +4,9 @@ In cgroup2 the rules name the scope's directory and match everything below it, a
 Processes go into a leaf of it (``JOIN``), since cgroup2 lets no controller be switched on, as
 container runtimes do, where processes are (cgroups(7), "no internal processes"). In net_cls the
 rules name a number, which every cgroup made below takes over.
-
-What we made carries an extended attribute, so that ``down`` removes what is ours and nothing
-else, whichever run of the service made it.
 """
 
 import contextlib
-import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +14,10 @@ from typing import Final
 
 from ramnet.errors import KernelRefusedError
 from ramnet.kernel import libc
-from ramnet.kernel.cgroup import cgroup2_mount
+from ramnet.kernel.cgroup import cgroup2_mount, make_ours, remove_ours
 
 JOIN: Final = "ramnet.exec"
 """The leaf that ``ramnet exec`` joins."""
-_OURS: Final = "trusted.ramnet"
 _MOUNT_SOURCE: Final = "ramnet"
 _CLASS_PREFIX: Final = 0x52000000
 """'R': far above the classes (handles of tc(8)) that people number by hand."""
@@ -69,7 +64,7 @@ class ScopeCgroup:
         mount, directory = cgroup2_mount(), self.unified
         if mount is None or directory is None:
             return None
-        self._make(mount, directory / JOIN)
+        self._made += make_ours(directory / JOIN, mount)
         return directory
 
     def make_classed(self) -> Path:
@@ -79,7 +74,7 @@ class ScopeCgroup:
         mount, directory = find_net_cls(), self.classed
         assert mount is not None
         assert directory is not None
-        self._make(mount[0], directory)
+        self._made += make_ours(directory, mount[0])
         for member in (directory, *_below(directory)):
             number = member / "net_cls.classid"
             if number.read_text(encoding="ascii").strip() != str(self.class_id):
@@ -91,10 +86,10 @@ class ScopeCgroup:
         mount = cgroup2_mount()
         if mount is not None:
             _empty(mount / self.path / JOIN, mount)
-            self._unmake(mount, mount / self.path / JOIN)
+            remove_ours(mount / self.path / JOIN, mount)
         if (found := find_net_cls()) is not None:
             _empty(found[0] / self.path, found[0])
-            self._unmake(found[0], found[0] / self.path)
+            remove_ours(found[0] / self.path, found[0])
             if found[1] and not any(path.is_dir() for path in found[0].iterdir()):
                 libc.unmount(str(found[0]))
                 with contextlib.suppress(OSError):
@@ -105,24 +100,6 @@ class ScopeCgroup:
         if self._made:
             self.remove()
 
-    def _make(self, mount: Path, directory: Path) -> None:
-        for path in reversed(list(_up_to(directory, mount))):
-            try:
-                path.mkdir()
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise KernelRefusedError(f"cannot make cgroup {path}: {error.strerror}") from None
-            self._made.append(path)
-            with contextlib.suppress(OSError):
-                os.setxattr(path, _OURS, b"1")
-
-    def _unmake(self, mount: Path, directory: Path) -> None:
-        for path in _up_to(directory, mount):
-            with contextlib.suppress(OSError):
-                os.getxattr(path, _OURS)
-                path.rmdir()
-
     def _mount(self) -> None:
         self._place.mkdir(parents=True, exist_ok=True)
         try:
@@ -131,12 +108,6 @@ class ScopeCgroup:
             with contextlib.suppress(OSError):
                 self._place.rmdir()
             raise
-
-
-def _up_to(directory: Path, mount: Path) -> Iterator[Path]:
-    while directory != mount:
-        yield directory
-        directory = directory.parent
 
 
 def _below(directory: Path) -> Iterator[Path]:

@@ -5,7 +5,7 @@ from typing import Final
 
 from ramnet import ruleset
 from ramnet.errors import KernelRefusedError
-from ramnet.kernel import routes, tamper
+from ramnet.kernel import loopback, routes, tamper
 from ramnet.kernel.netns import Namespace
 from ramnet.kernel.nft import Nft
 from ramnet.kernel.scoping import Scoping
@@ -60,6 +60,7 @@ class Standing:
         if self._whole:
             self._put_whole(ruleset.plan_state(situation))
         else:
+            self._keep_loopback()
             self._expected = self._put_and_read(situation)
         self.installed = situation
 
@@ -113,6 +114,7 @@ class Standing:
             self._put(self.installed)  # closed again; the rest may take longer
         found = [tamper.difference(self._expected, before)]
         found += self._namespace.call(routes.restore_sinkhole_routes)
+        found += self._keep_loopback()
         self._astray = {each for each in self._sinkholes() if not self._watch.route_stands(each)}
         if changed:
             # Without our rules conntrack may not have run: what got out meanwhile is to be cut.
@@ -186,7 +188,18 @@ class Standing:
         """Whether rules and routes stand in the kernel as they were installed."""
         stand = self._watch.route_stands
         routed = all(stand(each) for each in self._sinkholes() - self._astray)
-        return self._rules_intact() and routed
+        return self._rules_intact() and routed and self._loopback_stays()
+
+    def _loopback_stays(self) -> bool:
+        if self._whole or self.installed is None:
+            return True
+        return self._namespace.call(loopback.stays, *self._listened())
+
+    def _keep_loopback(self) -> list[str]:
+        return self._namespace.call(loopback.keep, *self._listened())
+
+    def _listened(self) -> tuple[int, frozenset[int]]:
+        return self._survey.ports.resolver, self._survey.gate_ports
 
     def _sinkholes(self) -> set[str]:
         return {ruleset.SINKHOLE4} | ({ruleset.SINKHOLE6} if self.sinkhole6 else set())

@@ -9,7 +9,7 @@ from ramnet.kernel.netns import Namespace
 from ramnet.kernel.scoping import Scoping
 from ramnet.kernel.sockdiag import ListeningPorts
 from ramnet.kernel.surroundings import Changes, Near, read_near
-from ramnet.ruleset import anyip, grammar
+from ramnet.ruleset import grammar, notes
 
 _PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -68,11 +68,11 @@ class Survey:
     def note_sysctls(self, standing: str) -> None:
         """What the sysctls were: by the table that stands, where one of ours does, else as now."""
         noted = self.sysctls_before(standing)
-        self._sysctls_before = noted or self._namespace.call(sysctl.read, anyip.SYSCTLS)
+        self._sysctls_before = noted or self._namespace.call(sysctl.read, notes.SYSCTLS)
 
     def sysctls_before(self, standing: str) -> tuple[tuple[str, int], ...]:
         """What the sysctls were before ours, as far as it is known."""
-        return anyip.sysctls_before(standing) or self._sysctls_before
+        return notes.sysctls_before(standing) or self._sysctls_before
 
     def add_old_connections(self) -> None:
         """Count what is connected now among the connections that are to be cut."""

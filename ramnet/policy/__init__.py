@@ -33,6 +33,8 @@ from ramnet.policy.index import compile_policy
 from ramnet.policy.layout import MAX_PORTS
 from ramnet.policy.name import InvalidNameError, normalise, split_host_port
 from ramnet.policy.presets import Preset, list_presets
+from ramnet.policy.review import Review, review_document
+from ramnet.policy.translate import to_tables
 
 __all__ = [
     "MAX_PORTS",
@@ -45,11 +47,14 @@ __all__ = [
     "Outcome",
     "Policy",
     "Preset",
+    "Review",
     "Verdict",
     "compile_policy",
     "findings",
     "list_presets",
     "normalise",
     "read_document",
+    "review_document",
     "split_host_port",
+    "to_tables",
 ]

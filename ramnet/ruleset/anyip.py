@@ -44,6 +44,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ramnet.ruleset.names import SINKHOLE4, SINKHOLE6, TABLE
+from ramnet.ruleset.notes import SYSCTLS, noted
 from ramnet.ruleset.redirect import (
     ICMP_ERRORS,
     ICMPV6_NEEDED,
@@ -68,17 +69,10 @@ ROUTE_TABLE: Final = 60927
 RULE_PRIORITY: Final = 92
 """Before every rule that a VPN makes, behind the table of local addresses (0)."""
 
-SYSCTLS: Final = (
-    "net.ipv4.tcp_fwmark_accept",
-    "net.ipv4.fwmark_reflect",
-    "net.ipv6.fwmark_reflect",
-)
-
 _OPENS: Final = "tcp flags & (syn | ack) == syn"
 _OPENS_NOT: Final = "tcp flags & syn == 0"
 """No SYN-ACK either: with IPV6_FREEBIND anybody may bind an address of the far end's, connect to
 ourselves from it, and have the answer leave. Answers to real inbound connections are marked."""
-_NOTE: Final = "before"
 _MOST_INBOUND: Final = 128
 
 
@@ -129,22 +123,6 @@ def listeners(ports: Iterable[int], families: Iterable[Family]) -> tuple[Listene
     return tuple(made)
 
 
-def sysctls_before(listing: str) -> tuple[tuple[str, int], ...]:
-    """What the sysctls were before ours, which a table of ours notes as names of chains."""
-    found = []
-    for key in SYSCTLS:
-        head = f"chain {_noted(key)}_"
-        for line in listing.splitlines():
-            value = line.strip().removeprefix(head).removesuffix(" {")
-            if line.strip().startswith(head) and value.isdigit():
-                found.append((key, int(value)))
-    return tuple(found)
-
-
-def _noted(key: str) -> str:
-    return f"{_NOTE}_{key.replace('.', '_')}"
-
-
 def _families(situation: Situation) -> tuple[Family, ...]:
     return (4, 6) if situation.capabilities.policy_routing6 else (4,)
 
@@ -168,8 +146,7 @@ def _tables(situation: Situation) -> list[tuple[str, list[str]]]:
         *base_chain("returning", "filter", "prerouting", -300, "accept", _returning()),
         *base_chain("leaving", "filter", "postrouting", 300, "accept", _leaving(situation)),
     ]
-    for key, value in situation.sysctls_before:
-        rest.extend(plain_chain(f"{_noted(key)}_{value}", ()))
+    rest.extend(noted(situation.sysctls_before))
     if situation.capabilities.route_chain:
         return [
             ("inet", [*base_chain("steer", *route, _steer(situation, _families(situation))), *rest])

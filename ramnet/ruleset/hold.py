@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from ramnet.ruleset.names import CUT_MARK, LOCAL_MARK, SINKHOLE4, SINKHOLE6, TABLE
+from ramnet.ruleset.notes import Sysctls, noted
 
 MARK_OF_HOLD: Final = "chain held {"
 """A line that no other table of ours has."""
@@ -54,6 +55,8 @@ class Held(NamedTuple):
     old_udp: frozenset[int] = frozenset()
     """Local ports of connections that are there already, services' own left out."""
     ephemeral: tuple[int, int] = (32768, 60999)
+    sysctls_before: Sysctls = ()
+    """What the table that stands there has noted."""
 
 
 _WAYS: Final = (
@@ -92,6 +95,7 @@ def _render(held: Held, means: Means, *, replace: bool) -> str:
     else:
         head = "type filter hook output priority 0; policy drop;"
         chains = [*_chain("held", [head, *_held(held, means)]), *_around(held, means)]
+    chains.extend(noted(held.sysctls_before))
     body = [*_sets(held, means), *_chain("refuse", _refuse(means)), *chains]
     inner = "\n".join(f"\t{line}" for line in body)
     before = f"create table inet {name}"

@@ -133,4 +133,4 @@ class Situation:
     intercepted: frozenset[int] = PORTS
     """Tier anyip: TCP ports on which the gate listens, 53 aside."""
     sysctls_before: tuple[tuple[str, int], ...] = ()
-    """Tier anyip: what the keys of ``anyip.SYSCTLS`` were before ours."""
+    """Tier anyip: what the keys of ``notes.SYSCTLS`` were before ours."""

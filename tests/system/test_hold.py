@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
 
-from tests.lab import Capture, Lab, Ramnet
+from tests.lab import Capture, Ramnet
 from tests.lab import addresses as at
 from tests.lab.processes import wait_until
-from tests.lab.service import PROGRAM
+from tests.lab.service import DEFAULT_CONFIG, PROGRAM
 from tests.lab.vm import Vm
 from tests.system.conftest import POLICY, stray
 from tests.system.test_life import Prober
 
 pytestmark = pytest.mark.lab
 
+SLICE = f"ramnet-lists-{os.getpid()}.slice"
 _CURL = ["curl", "--silent", "--show-error", "--max-time", "5"]
 _HELLO = f"https://{at.FILES_ALLOWED.name}/hello.txt"
-_OWN_CGROUPS = "ls -d /sys/fs/cgroup/unified/ramnet*-$(stat -Lc %i /proc/self/ns/net) 2>&1; true"
+# Other labs of this machine have theirs beside them.
+_OWN_CGROUPS = (
+    "ls -d /sys/fs/cgroup/unified/ramnet*-$(stat -Lc %i /proc/self/ns/net) "
+    f"/sys/fs/cgroup/*/{SLICE}*/* /sys/fs/cgroup/*/{SLICE} 2>&1; true"
+)
 _LISTINGS = (
     "nft list ruleset",
     "ip route show table all",
@@ -26,9 +32,17 @@ _LISTINGS = (
     "ip rule",
     "ip -6 rule",
     "ip link",
-    _OWN_CGROUPS,  # other labs of this machine have theirs beside them
-    "findmnt -rno TARGET",
+    _OWN_CGROUPS,
+    "findmnt -rno TARGET | grep -E '^/run/ramnet|^/sys/fs/cgroup'",
+    "cd /proc/sys/net && head ipv4/tcp_fwmark_accept ipv4/fwmark_reflect ipv6/fwmark_reflect "
+    "ipv4/ip_forward ipv4/conf/*/rp_filter ipv4/conf/*/route_localnet",
 )
+_WAYS = {
+    "redirect": ("", ""),
+    "anyip": ("nat_redirect", ""),
+    "cgroup2": ("", f'cgroup = "{SLICE}/below"'),
+    "net_cls": ("socket_cgroupv2", f'cgroup = "{SLICE}/below"'),
+}
 
 
 def listing(vm: Vm) -> list[str]:
@@ -77,13 +91,30 @@ def test_hold_does_not_touch_a_running_service(ramnet: Ramnet, vm: Vm) -> None:
     vm.run([*_CURL, _HELLO]).check()
 
 
-def test_down_takes_a_hold_away(lab: Lab, ramnet: Ramnet, vm: Vm) -> None:
+@pytest.mark.parametrize("steps", ["hold", "run", "hold run", "run hold", "run run", "run kill"])
+@pytest.mark.parametrize("way", _WAYS)
+def test_down_leaves_nothing_behind(ramnet: Ramnet, vm: Vm, way: str, steps: str) -> None:
+    """Tables, rules, routes, links, cgroups, mounts, sysctls: a listing before and after."""
     ramnet.close()
     before = listing(vm)
-    ramnet.write_config(None)
-    ramnet.command("hold").check()
-    assert listing(vm) != before
-    ramnet.down().check()
+    ramnet.without, scope = _WAYS[way]
+    config = DEFAULT_CONFIG.replace('netns = "self"\n', f'netns = "self"\n{scope}\n')
+    try:
+        ramnet.write_config(config)
+        for step in steps.split():
+            if step == "hold":
+                ramnet.command("hold").check()
+            elif step == "run":
+                ramnet.start(POLICY, config=config)
+                ramnet.stop()
+        if step == "kill":
+            ramnet.start(POLICY, config=config)
+            ramnet.signal(ramnet.gate_pid())
+            ramnet.stop()
+        assert listing(vm) != before
+        ramnet.down().check()
+    finally:
+        ramnet.without = ""
     assert listing(vm) == before
 
 

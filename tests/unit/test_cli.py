@@ -259,6 +259,45 @@ def test_policy_validate(machine: Machine, tmp_path: Path) -> None:
     assert machine.run("policy", "validate", str(tmp_path / "none")).exit_code == 1
 
 
+def test_policy_validate_against_the_one_before(machine: Machine, tmp_path: Path) -> None:
+    policy = tmp_path / "new.toml"
+    policy.write_text('version = 8\npresets = ["ghcr", "gcr"]\n')  # gcr: a note
+    command = ["policy", "validate", str(policy), "--replaces", str(machine.policy)]
+    assert machine.run(*command).exit_code == 0
+    policy.write_text("version = 7\n")
+    result = machine.run(*command)
+    assert result.exit_code == 1
+    assert f"{policy}:1: version: warning (version-not-risen): 7 does not rise" in result.stdout
+
+
+DOCKER_OBJECT = """{"enabled": %s, "standard_registries": [{"id": "DockerHub", "allowed": false}],
+ "custom_registries": [
+  {"address": "corp.example", "friendly_name": "b\\u00fcro \\"x\\"", "allowed": true},
+  {"address": "*.a.example:5000", "allowed": false}, {"address": "10.0.0.5", "allowed": true}]}"""
+
+
+def test_policy_import(machine: Machine, tmp_path: Path) -> None:
+    source, target = tmp_path / "docker.json", tmp_path / "policy.toml"
+    source.write_text(DOCKER_OBJECT % "true")
+    options = ["--organization", "acme", "--version", "3"]
+    made = machine.run("policy", "import", str(source), "--output", str(target), *options)
+    assert (made.exit_code, made.output) == (0, "")
+    shown = [machine.run("policy", "show", "--json", str(f)).stdout for f in (source, target)]
+    before, after = (json.loads(text) for text in shown)
+    assert after["entries"] == before["entries"]
+    assert (after["version"], after["organization"], after["docker_hub"]) == (3, "acme", False)
+    assert after["contact"] == before["contact"]
+
+
+def test_policy_import_says_what_it_cannot_keep(machine: Machine, tmp_path: Path) -> None:
+    source = tmp_path / "docker.json"
+    source.write_text(DOCKER_OBJECT % "false")
+    assert "nothing restricted" in machine.run("policy", "import", str(source)).stderr
+    result = machine.run("policy", "import", str(source), "--contact", "two\nlines")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("ramnet: what you gave:2: contact: must be one line")
+
+
 def test_policy_show(machine: Machine) -> None:
     shown = machine.run("policy", "show").stdout
     assert "organization  acme" in shown
@@ -294,7 +333,7 @@ def test_the_unexpected_is_one_line(machine: Machine, monkeypatch: pytest.Monkey
 
 
 def test_every_command_takes_config_and_every_one_with_facts_json() -> None:
-    silent = ("run", "hold", "down", "exec", "install", "remove")
+    silent = ("run", "hold", "down", "exec", "install", "remove", "import")
     commands = {
         name: command
         for group in (cli.main, cli.ca.ca, cli.policy.policy)

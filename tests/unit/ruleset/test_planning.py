@@ -12,8 +12,8 @@ from ramnet.ruleset import (
     Ports,
     Situation,
     Tier,
-    anyip,
     choose_tier,
+    notes,
     plan_state,
     render_table,
 )
@@ -170,5 +170,5 @@ def test_anyip_does_without(lacks: str, word: str) -> None:
 
 def test_what_sysctls_were_is_read_from_the_table() -> None:
     before = (("net.ipv4.tcp_fwmark_accept", 0), ("net.ipv6.fwmark_reflect", 1))
-    assert anyip.sysctls_before(render_table(replace(ANYIP, sysctls_before=before))) == before
-    assert anyip.sysctls_before(render_table(Situation(ports=Ports(927, 928)))) == ()
+    assert notes.sysctls_before(render_table(replace(ANYIP, sysctls_before=before))) == before
+    assert notes.sysctls_before(render_table(Situation(ports=Ports(927, 928)))) == ()
