@@ -20,6 +20,7 @@ _ABOUT_RULES: Final = frozenset({
     "test_no_descriptors_for_the_next_gate",
     "test_dockerd_is_restarted",
     "test_the_policy_is_reloaded",
+    "test_a_broken_policy_at_reload",
     "test_a_broken_policy_at_start",
     "test_no_policy_at_all_at_start",
     "test_a_broken_configuration",
