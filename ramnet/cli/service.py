@@ -1,6 +1,8 @@
 """``ramnet run``, ``down``, ``status`` and ``exec``."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +35,12 @@ def run(config_path: Path) -> None:
     require_root("ramnet run")
 
     async def serve() -> None:
-        means = Means(_enforcer, create_authority, release_own_hold=_release_own_hold)
+        means = Means(
+            _enforcer,
+            create_authority,
+            release_own_hold=_release_own_hold,
+            hold_the_bare=partial(_hold_the_bare, settings),
+        )
         await Service(settings, means).run()
 
     asyncio.run(serve())
@@ -157,6 +164,12 @@ def _release_own_hold() -> None:
     from ramnet.kernel.hold import HeldScope, release
 
     release(HeldScope(), only_hold=True)
+
+
+def _hold_the_bare(settings: config.Config, tell: Callable[[str], None]) -> None:
+    from ramnet.kernel.hold import HeldScope, hold_the_bare
+
+    hold_the_bare([HeldScope(s.name, s.netns, s.cgroup) for s in settings.scopes], tell)
 
 
 def enforcer_plan(settings: config.Config) -> dict[str, Any]:

@@ -52,6 +52,8 @@ class Means:
     log: Callable[[str], None] = _to_stderr
     release_own_hold: Callable[[], None] = lambda: None
     """Called when every scope has its rules: what ``hold`` did without a configuration ends."""
+    hold_the_bare: Callable[[Callable[[str], None]], None] = lambda _: None
+    """Called when the start is refused: whatever scope has no rules is held; takes the log."""
 
 
 class Service:
@@ -107,8 +109,12 @@ class Service:
 
     def _guard(self) -> None:
         """Rules first, for every scope; what comes from then on waits or is refused."""
-        for life in self._lives:
-            life.close_off(self._lives)
+        try:
+            for life in self._lives:
+                life.close_off(self._lives)
+        except RamnetError:
+            self._means.hold_the_bare(self.tell)
+            raise
         self._means.release_own_hold()
         self._ca = self._authority()
         for life in self._lives:

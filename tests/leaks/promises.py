@@ -23,6 +23,8 @@ ROOT: Final = Path(__file__).parents[2]
 _POLICY, _MACHINE = "tests/leaks/test_policy.py", "tests/leaks/test_machine.py"
 _PROCESSES, _UPSTREAM = "tests/leaks/test_processes.py", "tests/leaks/test_upstream.py"
 _CLIENTS, _DOORS = "tests/leaks/test_clients.py", "tests/system/test_leaks.py"
+_MEMBERS = "tests/kernel/test_members.py"
+_COLLECTED = ("tests/leaks", "tests/system", _MEMBERS)
 _DOCKER, _SCOPES = "tests/system/test_docker.py", "tests/system/test_scopes.py"
 
 
@@ -54,7 +56,7 @@ class Promise(NamedTuple):
 def walked_tests() -> Walked:
     """Of each test function the parameters that it is collected with. Raises CalledProcessError."""
     collected = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "tests/leaks", "tests/system"],
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", *_COLLECTED],
         cwd=ROOT, check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
     walked: Walked = {}
@@ -87,6 +89,7 @@ PROMISES: Final = (
     Promise(
         "Connections older than the rules are cut",
         (f"{_PROCESSES}::test_start_from_no_rules",),
+        scoped=(f"{_MEMBERS}::test_old_connections_of_members_end_and_of_others_go_on",),
     ),
     Promise(
         "A pull that is allowed works, one that is not says why",
@@ -105,7 +108,10 @@ PROMISES: Final = (
     Promise(
         "A local proxy is no way round, nor is an address or another resolver",
         (f"{_DOORS}::test_a_local_proxy_opens_nothing", f"{_DOORS}::test_another_resolver"),
-        scoped=(f"{_SCOPES}::test_an_address_a_resolver_and_a_proxy_open_nothing",),
+        scoped=(
+            f"{_SCOPES}::test_an_address_a_resolver_and_a_proxy_open_nothing",
+            f"{_MEMBERS}::test_an_old_connection_to_a_local_proxy_ends",
+        ),
     ),
     Promise(
         "A policy change breaks no allowed flow and opens nothing",
