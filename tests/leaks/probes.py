@@ -43,10 +43,15 @@ def probe(
     every: float = 0.05,
     seconds: float = 0.5,
     old: bool = False,
+    cut: bool = False,
 ) -> Probe:
-    """One thing to try; a steady one is tried every `every` seconds and wants its mark."""
+    """One thing to try; a steady one is tried every `every` seconds and wants its mark.
+
+    Connections that are kept: an `old` one is opened once; one that is `cut` must break.
+    """
     return {
-        "name": name, "address": address, "port": port, "payload": payload.hex(), "old": old,
+        "name": name, "address": address, "port": port, "payload": payload.hex(),
+        "old": old, "cut": cut,
         "family": "AF_INET6" if ":" in address else "AF_INET", "type": type_,
         "protocol": protocol, "marks": [mark.hex() for mark in marks], "steady": steady,
         "every": every, "seconds": seconds,
@@ -116,26 +121,30 @@ def allowed(seconds: float = 2) -> list[Probe]:
 def bystanders_inside() -> list[Probe]:
     """Loopback services, and a published port by loopback, seen from the scope.
 
-    They may wait for a gate that is being started; they may not fail.
+    They may wait for a gate that is being started, on a machine that has much to do; they may not
+    fail.
     """
     greeting = (b"220 ",)
     return [
         probe("loopback", "127.0.0.1", LOCAL_PORT, b"", marks=greeting, steady=True,
-              seconds=4),
-        probe("loopback", "::1", LOCAL_PORT, b"", marks=greeting, steady=True, seconds=4),
+              seconds=10),
+        probe("loopback", "::1", LOCAL_PORT, b"", marks=greeting, steady=True, seconds=10),
         probe("published inside", "127.0.0.1", PUBLISHED_PORT, request("vm"),
-              marks=(b"HTTP/1.1 ",), steady=True, every=0.1, seconds=4),
+              marks=(b"HTTP/1.1 ",), steady=True, every=0.1, seconds=10),
     ]  # fmt: skip
 
 
 def bystanders_outside() -> list[Probe]:
-    """Connections from outside to a service and to a published port of the vm."""
+    """Connections from outside to a service and to a published port of the vm.
+
+    A refusal fails at once, silence after six seconds: two lost SYNs are borne (RFC 6298).
+    """
     greeting = (b"220 ",)
     return [
-        probe("inbound", at.VM_IPV4, LOCAL_PORT, b"", marks=greeting, steady=True, seconds=2),
-        probe("inbound", at.VM_IPV6, LOCAL_PORT, b"", marks=greeting, steady=True, seconds=2),
+        probe("inbound", at.VM_IPV4, LOCAL_PORT, b"", marks=greeting, steady=True, seconds=6),
+        probe("inbound", at.VM_IPV6, LOCAL_PORT, b"", marks=greeting, steady=True, seconds=6),
         probe("published", at.VM_IPV4, PUBLISHED_PORT, request("vm"), marks=(b"HTTP/1.1 ",),
-              steady=True, every=0.1, seconds=2),
+              steady=True, every=0.1, seconds=6),
     ]  # fmt: skip
 
 
@@ -145,14 +154,14 @@ def flow() -> Probe:
 
 
 def old() -> list[Probe]:
-    """Connections older than the rules; they go on talking."""
+    """Connections older than the rules; they go on talking, those over TCP until they are cut."""
     made = []
     for family in (0, 1):
         anywhere, foreign = at.ANYWHERE.addresses[family], at.FOREIGN_RESOLVER.addresses[family]
         made += [
-            probe(f"old tcp {family}", anywhere, 7777, old=True),
+            probe(f"old tcp {family}", anywhere, 7777, old=True, cut=True),
             probe(f"old http {family}", BLOCKED.addresses[family], 80, request(BLOCKED.name),
-                  old=True),
+                  old=True, cut=True),
             probe(f"old udp {family}", anywhere, 443, type_="SOCK_DGRAM", old=True),
             probe(f"old dns {family}", foreign, 53, _question(BLOCKED.name), type_="SOCK_DGRAM",
                   old=True),
