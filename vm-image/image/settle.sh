@@ -9,7 +9,12 @@ install -m 755 "$here/init" "$root/init"
 echo ramnet-vm >"$root/etc/hostname"
 printf '127.0.0.1 localhost ramnet-vm\n::1 localhost\n' >"$root/etc/hosts"
 echo "nameserver $dns" >"$root/etc/resolv.conf"
-: >"$root/etc/fstab"
+# A sandboxed service needs room for directories of its own there (PrivateTmp=, PrivateDevices=),
+# whatever the disk has left, and on a read-only root.
+cat >"$root/etc/fstab" <<'END'
+tmpfs /tmp tmpfs mode=1777,nosuid,nodev,size=25% 0 0
+tmpfs /var/tmp tmpfs mode=1777,nosuid,nodev,size=10% 0 0
+END
 # Empty: made at the first boot. Absent on a read-only root: kept in memory.
 : >"$root/etc/machine-id"
 

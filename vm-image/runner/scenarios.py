@@ -85,12 +85,13 @@ def play(scenario: Scenario, boot: Boot, accelerator: str, tell: Tell) -> Outcom
             break
         if ending != "cut" or number == scenario.cuts:
             _add(outcome, tell, "FAIL", "came-to-an-end", ending)
-            for line in tail(machine.console):
-                tell(f"    {line}")
             break
     if scenario.console:
         verdict: Verdict = "ok" if scenario.console in console else "FAIL"
         _add(outcome, tell, verdict, "console-says-why", "")
+    if not outcome.passed:
+        for line in tail(machine.console):
+            tell(f"    {line}")
     return outcome
 
 
