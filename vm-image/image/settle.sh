@@ -20,7 +20,7 @@ END
 
 # Containers ask this server themselves. Without it those on user-defined networks would ask by
 # way of dockerd (28 and later), and get the policy's answers.
-mkdir -p "$root/etc/docker"
+mkdir -p "$root/etc/docker" "$root/usr/local/share/ca-certificates"
 printf '{"dns": ["%s"]}\n' "$dns" >"$root/etc/docker/daemon.json"
 install -D -m 644 -t "$root/etc/systemd/system/docker.service.d" \
     "$here/../units/60-ramnet-proxy.conf"
