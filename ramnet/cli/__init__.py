@@ -23,6 +23,7 @@ for _command in (
     service.hold,
     service.down,
     service.status,
+    service.refresh,
     service.exec_,
     facts.check,
     facts.events,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ramnet import config
-from ramnet.cli.common import config_option, json_option, print_json, require_root
+from ramnet.cli.common import config_option, json_option, print_json, printable, require_root
 from ramnet.errors import (
     ConfigError,
     KernelRefusedError,
@@ -18,6 +18,9 @@ from ramnet.errors import (
 
 if TYPE_CHECKING:
     from ramnet.daemon.guarded_scope import Enforcing
+
+FETCH_LIMIT = 120.0
+"""Seconds for what waits for a policy server."""
 
 
 @click.command()
@@ -62,6 +65,22 @@ def down(config_path: Path) -> None:
     except NotRunningError:
         _remove(settings)
     click.echo("down: nothing is restricted")
+
+
+@click.command()
+@config_option
+@json_option
+def refresh(config_path: Path, as_json: bool) -> None:
+    """Fetch the policy, or read its file, and have it in force now."""
+    from ramnet.daemon.client import ask
+
+    settings = config.load(config_path)
+    policy = ask(settings.control_socket, "POST", "/v1/refresh", time_limit=FETCH_LIMIT)
+    if as_json:
+        print_json(policy)
+    else:
+        version, organization = policy["version"], printable(policy["organization"])
+        click.echo(f"version {version} of {organization} is in force")
 
 
 @click.command()

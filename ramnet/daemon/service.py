@@ -18,12 +18,14 @@ from ramnet.daemon.compiler import compile_document
 from ramnet.daemon.control import Control, Route
 from ramnet.daemon.docker_dns import shared_dns
 from ramnet.daemon.docker_proxies import unknown_proxies
+from ramnet.daemon.fetching import WayOut
 from ramnet.daemon.gate_keeper import WORKER, GateKeeper
 from ramnet.daemon.guarded_scope import Enforcing, GuardedScope, MakeEnforcer, gate_spec
 from ramnet.daemon.news import News
 from ramnet.daemon.notify import notify, watchdog_interval
 from ramnet.daemon.policy_keeper import Compile, PolicyKeeper
 from ramnet.daemon.scope_life import ScopeLife
+from ramnet.daemon.signed_policy import SignedPolicyKeeper
 from ramnet.errors import RamnetError
 from ramnet.kernel.docker import DockerProxy, gather_proxies
 from ramnet.kernel.docker_daemons import DockerDaemon, gather_daemons
@@ -75,18 +77,44 @@ class Service:
         self._end = asyncio.Event()
         self._news = News()
         self._adoption = Adoption(self._keepers, self._news)
-        self._policy = PolicyKeeper(
-            Path(config.policy),
-            Path(config.state_dir),
-            compile_=means.compile_,
-            install=self._adoption.install,
-            tell=self.tell,
-        )
+        self._policy = self._make_policy_keeper()
         routes = {
             ("GET", "/v1/status"): Route(self._status),
+            ("POST", "/v1/refresh"): Route(self._refresh, changes=True),
             ("POST", "/v1/down"): Route(self._down, root_only=True),
         }
         self._control = Control(Path(config.control_socket), routes)
+
+    def _make_policy_keeper(self) -> PolicyKeeper | SignedPolicyKeeper:
+        install, config = self._adoption.install, self._config
+        if config.signed:
+            return SignedPolicyKeeper(
+                config,
+                compile_=compile_document,
+                install=install,
+                tell=self.tell,
+                alarm=self._alarm,
+                way_out=self._way_out,
+            )
+        return PolicyKeeper(
+            Path(config.policy),
+            Path(config.state_dir),
+            compile_=self._means.compile_,
+            install=install,
+            tell=self.tell,
+        )
+
+    def _way_out(self) -> WayOut | None:
+        """That of the first scope that is there."""
+        for keeper in self._keepers():
+            return WayOut(keeper.place, keeper.spec, keeper.surroundings)
+        return None
+
+    def _alarm(self, sentence: str) -> None:
+        """An attack on the policy: for the log of what was refused, too."""
+        event = Event(scope="service", kind="service", verdict="refused", reason=sentence)
+        self._events.write(event)
+        self._means.log(sentence)
 
     def tell(self, sentence: str) -> None:
         """One event for the audit log and one line for the journal."""
@@ -243,8 +271,14 @@ class Service:
 
     def _warnings(self) -> list[str]:
         found = [self._ca_problem, self._state_problem]
+        found += self._policy.warnings()
         found += [line for life in self._lives for line in life.warnings()]
         return [*filter(None, found), *status.config_warnings(self._config), *self._docker_problems]
+
+    async def _refresh(self) -> dict[str, Any]:
+        await self._policy.refresh()
+        self._report()
+        return status.describe_policy(self._policy, self._adoption.adopted)
 
     async def _down(self) -> dict[str, Any]:
         """Gates first, then the rules, so that nothing of the gates' dies half open."""
