@@ -153,6 +153,47 @@ class Trust(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
         return duration("grace", self.grace)
 
 
+_ALGORITHMS: Final = frozenset(
+    ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+)
+
+
+class Session(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Who may use the policy: people who are signed in to the organisation."""
+
+    enforce: bool = False
+    """Nothing is reachable for who is not signed in."""
+    allowed_orgs: list[str] = []
+    """A person must be in one of them; none are any."""
+    registry_json: str | None = None
+    """Docker's file ``{"allowedOrgs": [...]}``, for further ones."""
+    allow: list[str] = []
+    """Hosts that signing in needs, reachable without."""
+    absent: Literal["policy", "unrestricted"] = "policy"
+    """What holds for who is not signed in, where that is not enforced."""
+    issuer: str | None = None
+    audience: str | None = None
+    jwks: str | None = None
+    """The issuer's keys: an absolute path, or an ``https://`` URL."""
+    algorithms: list[str] = field(default_factory=lambda: ["RS256", "ES256", "EdDSA"])
+    organizations_claim: str = "organizations"
+    groups_claim: str = "groups"
+
+    def __post_init__(self) -> None:
+        _check_absolute("registry_json", self.registry_json)
+        if self.jwks is not None and not self.jwks.startswith("https://"):
+            _check_absolute("jwks", self.jwks)
+        if unknown := [name for name in self.algorithms if name not in _ALGORITHMS]:
+            known = ", ".join(sorted(_ALGORITHMS))
+            raise ValueError(f"algorithms: {unknown[0]!r} is none of {known}")
+        if self.jwks is not None and not (self.issuer and self.audience and self.algorithms):
+            raise ValueError("jwks: issuer, audience and algorithms are needed with it")
+        if self.enforce and self.jwks is None:
+            raise ValueError("enforce: jwks is needed, or nobody can sign in")
+        if self.enforce and self.absent == "unrestricted":
+            raise ValueError('absent: "unrestricted" and enforce = true contradict each other')
+
+
 class Exempt(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Traffic that a machine needs for itself and that passes by the gate; status lists it."""
 
@@ -187,6 +228,7 @@ class Config(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     denial: Denial = field(default_factory=Denial)
     exempt: list[Exempt] = []
     trust: Trust = field(default_factory=Trust)
+    session: Session = field(default_factory=Session)
 
     @property
     def signed(self) -> bool:

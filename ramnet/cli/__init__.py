@@ -24,6 +24,8 @@ for _command in (
     service.down,
     service.status,
     service.refresh,
+    service.sign_in,
+    service.sign_out,
     service.exec_,
     facts.check,
     facts.events,

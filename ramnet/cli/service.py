@@ -1,8 +1,9 @@
 """``ramnet run``, ``down``, ``status`` and ``exec``."""
 
+import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -81,6 +82,41 @@ def refresh(config_path: Path, as_json: bool) -> None:
     else:
         version, organization = policy["version"], printable(policy["organization"])
         click.echo(f"version {version} of {organization} is in force")
+
+
+@click.command("sign-in")
+@click.option(
+    "--token-file", type=click.File("r"), required=True, help="The token; - is standard input."
+)
+@config_option
+@json_option
+def sign_in(token_file: IO[str], config_path: Path, as_json: bool) -> None:
+    """Begin a session with a token of the organization's identity provider."""
+    from ramnet.daemon.client import ask
+
+    settings = config.load(config_path)
+    body = json.dumps({"token": token_file.read().strip()}).encode()
+    path = "/v1/sign-in"
+    session = ask(settings.control_socket, "POST", path, body, time_limit=FETCH_LIMIT)
+    if as_json:
+        print_json(session)
+    else:
+        click.echo(printable(f"signed in: {session['subject']}, until {session['expires']}"))
+
+
+@click.command("sign-out")
+@config_option
+@json_option
+def sign_out(config_path: Path, as_json: bool) -> None:
+    """End the session; where one is enforced, nothing is reachable from then on."""
+    from ramnet.daemon.client import ask
+
+    settings = config.load(config_path)
+    session = ask(settings.control_socket, "POST", "/v1/sign-out", time_limit=FETCH_LIMIT)
+    if as_json:
+        print_json(session)
+    else:
+        click.echo("signed out")
 
 
 @click.command()

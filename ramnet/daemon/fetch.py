@@ -20,9 +20,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from socket import socket
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
+from tuf.api.exceptions import DownloadError
 
 from ramnet.audit import Event
 from ramnet.daemon.fetch_order import Order, Report
@@ -40,10 +41,21 @@ from ramnet.trust.attacks import RefusedError
 from ramnet.trust.bundle import MAX_BUNDLE, Bundle, pack, pack_documents, unpack
 from ramnet.trust.client import Source, Verified, fetch, verify
 from ramnet.trust.fetcher import HttpsFetcher
+from ramnet.trust.session import MAX_TOKEN, Kept, verify_token
 
 MEMORY: Final = 4 << 30
 CPU_SECONDS: Final = 60
-_LATE: Final = ("tuf.api.serialization.json", "encodings.idna", "http.cookies", "stringprep")
+MAX_KEYS: Final = 1 << 20
+"""Bytes of a JWKS."""
+_T = TypeVar("_T")
+_LATE: Final = (
+    "tuf.api.serialization.json",
+    "encodings.idna",
+    "http.cookies",
+    "stringprep",
+    "joserfc.jwt",
+    "joserfc.jwk",
+)
 """Imported by libraries when they are first needed, when this uid may not read them any more."""
 
 
@@ -94,6 +106,8 @@ def _trust(ca: str | None) -> ssl.SSLContext:
 def _work(order: Order, context: ssl.SSLContext, options: argparse.Namespace) -> Report:
     report = Report()
     try:
+        if order.task == "token":
+            return _verify_token(order, context, options, report)
         kept = None if options.kept is None else _kept(options.kept, order)
         source = Source(order.url, order.root, tuple(order.groups))
         if order.task == "fetch":
@@ -104,7 +118,7 @@ def _work(order: Order, context: ssl.SSLContext, options: argparse.Namespace) ->
             found = verify(source, kept)
     except RefusedError as error:
         return msgspec.structs.replace(report, error=str(error), attack=error.attack)
-    except PolicyError as error:
+    except RamnetError as error:
         return msgspec.structs.replace(report, error=str(error))
     except Exception as error:  # of whatever library, fed by whoever answers
         return msgspec.structs.replace(report, error=f"unexpected {error!r}"[:500])
@@ -116,6 +130,28 @@ def _work(order: Order, context: ssl.SSLContext, options: argparse.Namespace) ->
         seen=found.bundle.seen,
         documents=[name for name, _ in found.documents],
     )
+
+
+def _verify_token(
+    order: Order, context: ssl.SSLContext, options: argparse.Namespace, report: Report
+) -> Report:
+    assert order.rules is not None
+    token, keys = order.token, order.root
+    if not token:
+        kept = msgspec.msgpack.decode(os.pread(options.kept, MAX_TOKEN + MAX_KEYS, 0), type=Kept)
+        token, keys = kept.token, kept.keys
+    elif order.url:
+        keys = asyncio.run(_with_fetcher(order, None, context, report, _fetch_keys))
+    claims = verify_token(token, keys, order.rules, order.now)
+    _write(options.bundle, msgspec.msgpack.encode(Kept(token, keys)))
+    return msgspec.structs.replace(report, claims=claims)
+
+
+def _fetch_keys(order: Order, fetcher: HttpsFetcher) -> bytes:
+    try:
+        return fetcher.download_bytes(order.url, MAX_KEYS)
+    except DownloadError as error:
+        raise PolicyError(f"{order.url}: {error}") from error
 
 
 def _kept(fd: int, order: Order) -> Bundle | None:
@@ -136,6 +172,20 @@ def _write(fd: int, data: bytes) -> None:
 async def _fetch(
     order: Order, source: Source, kept: Bundle | None, context: ssl.SSLContext, report: Report
 ) -> Verified:
+    def ask(order: Order, fetcher: HttpsFetcher) -> Verified:
+        return fetch(source, kept, fetcher, order.now)
+
+    return await _with_fetcher(order, kept, context, report, ask)
+
+
+async def _with_fetcher(
+    order: Order,
+    kept: Bundle | None,
+    context: ssl.SSLContext,
+    report: Report,
+    ask: Callable[[Order, HttpsFetcher], _T],
+) -> _T:
+    """Run ``ask`` in a thread, with a fetcher that gets out as the gate does."""
     assert order.spec is not None
     assert order.surroundings is not None
     judge = Judge(Policy.empty(""))
@@ -149,10 +199,10 @@ async def _fetch(
         context,
         deadline=time.monotonic() + order.seconds,
         timestamp=kept.metadata.get("timestamp.json", b"") if kept else b"",
-        etag=kept.etag if kept and kept.url == source.url else "",
+        etag=kept.etag if kept and kept.url == order.url else "",
     )
     try:
-        return await asyncio.to_thread(fetch, source, kept, fetcher, order.now)
+        return await asyncio.to_thread(ask, order, fetcher)
     finally:
         report.requests, report.received = fetcher.requests, fetcher.received
         fetcher.close()

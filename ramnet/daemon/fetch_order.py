@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from ramnet.gate.spec import GateSpec, Surroundings
+from ramnet.trust.session import Claims, Rules
 
 Text = Annotated[str, msgspec.Meta(max_length=2000)]
 
@@ -12,7 +13,7 @@ Text = Annotated[str, msgspec.Meta(max_length=2000)]
 class Order(msgspec.Struct, forbid_unknown_fields=True):
     """What to do."""
 
-    task: Literal["fetch", "verify"]
+    task: Literal["fetch", "verify", "token"]
     url: str
     root: bytes
     groups: list[str]
@@ -24,6 +25,9 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
     """How the gate resolves and dials; None for ``verify``."""
     surroundings: Surroundings | None
     ca: str | None
+    token: str = ""
+    """Of ``token``; empty takes the one that was kept. ``root`` or ``url`` has the keys then."""
+    rules: Rules | None = None
     folder: str = ""
     """Where to work: its own, and empty."""
 
@@ -36,5 +40,6 @@ class Report(msgspec.Struct, forbid_unknown_fields=True):
     expires: float = 0.0
     seen: float = 0.0
     documents: Annotated[list[Text], msgspec.Meta(max_length=1000)] = []
+    claims: Claims | None = None
     requests: int = 0
     received: int = 0

@@ -99,6 +99,9 @@ class PolicyKeeper:
         if not await self._try(self.source):
             raise PolicyError(self.error or "the policy was refused")
 
+    async def use_groups(self, groups: tuple[str, ...]) -> None:
+        """A file is for everybody."""
+
     def warnings(self) -> list[str]:
         """A file has nothing to warn of."""
         return []

@@ -122,6 +122,21 @@ class SignedPolicyKeeper:
             if self.error is not None:
                 raise PolicyError(self.error)
 
+    async def use_groups(self, groups: tuple[str, ...]) -> None:
+        """Have the documents of these groups in force, as far as they can be had."""
+        if groups == self.groups:
+            return
+        self.groups = groups
+        async with self._busy:
+            if self._bundle is None:
+                return  # the first fetch is yet to come
+            await self._ask()
+            if self.error is not None and self._fresh is not None:
+                # Without the server, what is there: above all less than before.
+                with contextlib.suppress(PolicyError):
+                    fetched = await self._send("verify", self._bundle)
+                    await self._take(fetched, self.origin or self.source, heard=self._fresh.heard)
+
     def describe(self) -> dict[str, Any]:
         """For ``ramnet status``."""
         fresh = self._fresh

@@ -20,6 +20,7 @@ def document(
     state: str,
     uptime: float,
     policy: dict[str, Any],
+    session: dict[str, Any],
     scopes: list[dict[str, Any]],
     warnings: list[str],
 ) -> dict[str, Any]:
@@ -29,6 +30,7 @@ def document(
         "version": __version__,
         "supervisor": {"pid": os.getpid(), "uptime_s": round(uptime, 1)},
         "policy": policy,
+        "session": session,
         "scopes": scopes,
         "exempt": msgspec.to_builtins(config.exempt),
         "warnings": warnings,

@@ -32,11 +32,13 @@ class Fleet:
         self.bench, self.site = bench, site
         self.configure()
 
-    def configure(self, extra: str = "", refresh: str = "24h", url: str = "") -> None:
+    def configure(
+        self, extra: str = "", refresh: str = "24h", url: str = "", extra_tables: str = ""
+    ) -> None:
         """``extra`` goes below ``[trust]``."""
         self.bench.configure(
             f'[trust]\nroot = "{self.site.folder}/keys/root.json"\nrefresh = "{refresh}"\n'
-            f'ca = "{self.site.folder}/ca.pem"\n{extra}\n'
+            f'ca = "{self.site.folder}/ca.pem"\n{extra}\n{extra_tables}'
         )
         path = self.bench.folder / "ramnet.toml"
         text = path.read_text().replace(str(self.bench.policy), url or self.site.server.url)
