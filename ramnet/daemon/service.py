@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from ramnet.audit import Event, EventLog
+from ramnet.caveats.embedded_dns import shared_dns
+from ramnet.caveats.facts import DockerDaemon, DockerProxy
+from ramnet.caveats.proxies import unknown_proxies
 from ramnet.config import Config, Scope
 from ramnet.daemon import authority, places, status
 from ramnet.daemon.adoption import Adoption
 from ramnet.daemon.compiler import compile_document
 from ramnet.daemon.control import Control, Route
-from ramnet.daemon.docker_dns import shared_dns
-from ramnet.daemon.docker_proxies import unknown_proxies
 from ramnet.daemon.gate_keeper import WORKER, GateKeeper
 from ramnet.daemon.guarded_scope import Enforcing, GuardedScope, MakeEnforcer, gate_spec
 from ramnet.daemon.news import News
@@ -25,8 +26,8 @@ from ramnet.daemon.notify import notify, watchdog_interval
 from ramnet.daemon.policy_keeper import Compile, PolicyKeeper
 from ramnet.daemon.scope_life import ScopeLife
 from ramnet.errors import RamnetError
-from ramnet.kernel.docker import DockerProxy, gather_proxies
-from ramnet.kernel.docker_daemons import DockerDaemon, gather_daemons
+from ramnet.kernel.docker import gather_proxies
+from ramnet.kernel.docker_daemons import gather_daemons
 
 LOOK: Final = 0.25
 """Seconds between two looks at the surroundings of every scope."""
