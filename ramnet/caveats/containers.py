@@ -120,6 +120,12 @@ def _as_node(container: Container) -> str | None:
     return _words(bool(kinds), f"of {', '.join(kinds)}, image {container.image}")
 
 
+def passes_by(container: Container) -> str | None:
+    """What a container is that fetches images where no scope is; None where nothing says so."""
+    words = _as_builder(container) or _as_node(container)
+    return words and f"container {container.name}: {words}"
+
+
 def caches(facts: Facts) -> tuple[list[str], list[str]]:
     """Containers that say themselves that they fetch from another registry."""
     return containers_that(facts, _as_cache)

@@ -65,10 +65,12 @@ class Container:
         namespaces: those of the host that it is in, such as ``network`` and ``pid``.
         mounts: paths of the host that it sees.
         variables: names and values of its environment.
+        identity: Docker's id of it.
     """
 
     name: str
     image: str
+    identity: str = ""
     running: bool = True
     privileged: bool = False
     capabilities: tuple[str, ...] = ()

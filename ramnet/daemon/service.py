@@ -17,6 +17,7 @@ from ramnet.caveats.proxies import unknown_proxies
 from ramnet.config import Config, Scope
 from ramnet.daemon import authority, places, status
 from ramnet.daemon.adoption import Adoption
+from ramnet.daemon.builder_watch import BuilderWatch
 from ramnet.daemon.compiler import compile_document
 from ramnet.daemon.control import Control, Route
 from ramnet.daemon.gate_keeper import WORKER, GateKeeper
@@ -27,7 +28,7 @@ from ramnet.daemon.policy_keeper import Compile, PolicyKeeper
 from ramnet.daemon.scope_life import ScopeLife
 from ramnet.errors import RamnetError
 from ramnet.kernel.docker import gather_proxies
-from ramnet.kernel.docker_daemons import gather_daemons
+from ramnet.kernel.docker_daemons import RunningDocker, gather_daemons, running_dockers
 
 LOOK: Final = 0.25
 """Seconds between two looks at the surroundings of every scope."""
@@ -50,6 +51,7 @@ class Means:
     compile_: Compile = compile_document
     docker_proxies: Callable[[], list[DockerProxy]] = gather_proxies
     docker_daemons: Callable[[], list[DockerDaemon]] = gather_daemons
+    running_dockers: Callable[[], list[RunningDocker]] = running_dockers
     log: Callable[[str], None] = _to_stderr
     release_own_hold: Callable[[], None] = lambda: None
     """Called when every scope has its rules: what ``hold`` did without a configuration ends."""
@@ -73,6 +75,7 @@ class Service:
         self._state, self._decided, self._started = "starting", False, False
         self._ca_problem: str | None = None
         self._docker_problems: list[str] = []
+        self._builders = BuilderWatch(self.tell, means.running_dockers)
         self._end = asyncio.Event()
         self._news = News()
         self._adoption = Adoption(self._keepers, self._news)
@@ -156,6 +159,7 @@ class Service:
                         self._keep_policy(),
                         self._look_around(),
                         self._look_at_docker(),
+                        self._builders.run(),
                         self._report_news(),
                         self._feed_watchdog(),
                     )
@@ -245,7 +249,8 @@ class Service:
     def _warnings(self) -> list[str]:
         found = [self._ca_problem, self._state_problem]
         found += [line for life in self._lives for line in life.warnings()]
-        return [*filter(None, found), *status.config_warnings(self._config), *self._docker_problems]
+        found += [*status.config_warnings(self._config), *self._docker_problems]
+        return [*filter(None, found), *self._builders.warnings]
 
     async def _down(self) -> dict[str, Any]:
         """Gates first, then the rules, so that nothing of the gates' dies half open."""

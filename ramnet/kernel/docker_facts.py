@@ -2,7 +2,6 @@
 
 import time
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -86,7 +85,7 @@ def _docker(running: RunningDocker) -> Docker:
         daemon=running.daemon(),
         netns=_netns(running.directory, called),
         registries=_registries(running.api, called),
-        containers=_containers(running.api, called),
+        containers=containers_of(running),
         access=socket_access(running.inside("/"), running.socket),
         redirections=_redirections(running.inside("/"), called),
     )
@@ -116,32 +115,46 @@ def _registries(api: DockerApi, called: str) -> Registries | Unseen:
     )
 
 
-def _containers(api: DockerApi, called: str) -> tuple[Container, ...] | Unseen:
+def containers_of(running: RunningDocker) -> tuple[Container, ...] | Unseen:
+    """All of them, running or not."""
+    api, called = running.api, f"containers of dockerd (pid {running.pid})"
+    deadline = time.monotonic() + CONTAINERS_WITHIN
+    found: list[Container] = []
     try:
         listed = api.get("/containers/json?all=1", list[_Listed])
         if len(listed) > MAX_CONTAINERS:
-            return Unseen(f"containers of {called}: {len(listed)}, more than {MAX_CONTAINERS}")
-        deadline = time.monotonic() + CONTAINERS_WITHIN
-        return tuple(each for one in listed for each in _container(api, one.id, deadline))
+            return Unseen(f"{called}: {len(listed)}, more than {MAX_CONTAINERS}")
+        for one in listed:
+            if time.monotonic() > deadline:
+                return Unseen(f"{called}: asking took longer than {CONTAINERS_WITHIN:g} s")
+            container = container_by_id(api, one.id)
+            found += [] if container is None else [container]
     except DockerApiError as error:
-        return Unseen(f"containers of {called}: {error}")
+        return Unseen(f"{called}: {error}")
+    return tuple(found)
 
 
-def _container(api: DockerApi, identity: str, deadline: float) -> Iterator[Container]:
-    """Nothing where it is gone meanwhile."""
-    if time.monotonic() > deadline:
-        raise DockerApiError(f"to ask about each takes longer than {CONTAINERS_WITHIN:g} s")
+def container_by_id(api: DockerApi, identity: str) -> Container | None:
+    """One container; None where it is gone meanwhile.
+
+    Raises:
+        DockerApiError: its dockerd did not tell.
+    """
     if not identity.isalnum():
         raise DockerApiError("a container's id makes no sense")
     try:
-        said = api.get(f"/containers/{identity}/json", _Inspected)
+        return _container(identity, api.get(f"/containers/{identity}/json", _Inspected))
     except DockerApiError as error:
         if error.status == _NOT_FOUND:
-            return
+            return None
         raise
+
+
+def _container(identity: str, said: _Inspected) -> Container:
     host = said.host_config
     modes = ("network", host.network_mode), ("pid", host.pid_mode), ("ipc", host.ipc_mode)
-    yield Container(
+    return Container(
+        identity=identity,
         name=said.name.lstrip("/"),
         image=said.config.image,
         running=said.state.running,

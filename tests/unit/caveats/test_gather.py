@@ -152,6 +152,7 @@ def test_what_dockerd_says(folder: Path) -> None:
     assert docker.registries.proxies == ("http://p:1",)
     assert docker.containers == (
         Container(
+            identity="a1",
             name="app\x1b[31m",
             image="app:1",
             capabilities=("SYS_ADMIN",),
