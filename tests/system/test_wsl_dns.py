@@ -11,6 +11,7 @@ import pytest
 
 from tests.lab import Capture, Host, Lab, Ramnet
 from tests.lab import addresses as at
+from tests.lab.processes import wait_until
 from tests.lab.vm import Vm
 from tests.system.conftest import TIERS, sentence, stray
 
@@ -59,14 +60,11 @@ class Tunnel:
 
 @pytest.fixture(params=["10.255.255.254", "127.0.0.42"])
 def address(request: pytest.FixtureRequest, vm: Vm) -> Iterator[str]:
-    """On lo; the resolv.conf is the link that WSL makes."""
+    """On lo."""
     address = str(request.param)
     vm.run(["ip", "address", "replace", f"{address}/32", "dev", "lo"]).check()
-    vm.run(["mkdir", "-p", "/run/wsl"]).check()
-    vm.write("/run/wsl/resolv.conf", f"{_HEAD}nameserver {address}\n")
-    vm.run(["ln", "-sfn", "/run/wsl/resolv.conf", "/etc/resolv.conf"]).check()
     yield address
-    vm.run(["rm", "/etc/resolv.conf"]).check()
+    vm.run(["rm", "-f", "/etc/resolv.conf"]).check()
     vm.set_resolver(at.RESOLVER.ipv4)
     vm.run(["ip", "address", "del", f"{address}/32", "dev", "lo"]).check()
 
@@ -78,22 +76,31 @@ def tunnel(lab: Lab, address: str) -> Iterator[Tunnel]:
     tunnel.close()
 
 
-def follow(enforced: Ramnet, address: str, state: str) -> None:
-    """Wait until the service has found its upstream, in that state."""
+def follow(enforced: Ramnet, vm: Vm, address: str, state: str) -> None:
+    """Name the address by the link that WSL makes, and wait until it is found in that state."""
+    vm.run(["mkdir", "-p", "/run/wsl"]).check()
+    vm.write("/run/wsl/resolv.conf", f"{_HEAD}nameserver {address}\n")
+    vm.run(["ln", "-sfn", "/run/wsl/resolv.conf", "/etc/resolv.conf"]).check()
     enforced.wait_status(
-        lambda status: [
-            (server["address"], server["state"])
-            for server in status["scopes"][0]["resolver"].get("upstreams", ())
-        ]
-        == [(address, state)],
+        lambda status: (
+            [
+                (server["address"], server["state"])
+                for server in status["scopes"][0]["resolver"].get("upstreams", ())
+            ]
+            == [(address, state)]
+        ),
         seconds=30,
     )
+
+
+def _listens(vm: Vm, address: str) -> bool:
+    return f"{address}:53" in vm.run(["ss", "--listening", "--udp", "--numeric"]).out
 
 
 def test_the_tunnel_is_asked_by_the_gate_alone(
     enforced: Ramnet, vm: Vm, tunnel: Tunnel, address: str, capture: Capture
 ) -> None:
-    follow(enforced, address, "ok")
+    follow(enforced, vm, address, "ok")
     got = vm.run(["curl", "-sS", "--max-time", "10", _ALLOWED]).check()
     assert got.out == f"hello from {at.FILES_ALLOWED.name}\n"
     refused = vm.run(["curl", "-sS", "--max-time", "10", _BLOCKED])
@@ -107,7 +114,7 @@ def test_the_tunnel_is_asked_by_the_gate_alone(
 
 
 def test_a_resolver_whose_questions_come_back_is_found_and_told(
-    lab: Lab, enforced: Ramnet, vm: Vm, address: str
+    enforced: Ramnet, vm: Vm, address: str
 ) -> None:
     """As a stub does that somebody put there: what it asks is the scope's egress."""
     stub = vm.start(
@@ -116,7 +123,8 @@ def test_a_resolver_whose_questions_come_back_is_found_and_told(
          "--pid-file="], log="stub",
     )  # fmt: skip
     try:
-        follow(enforced, address, "unusable")
+        wait_until("the stub listens", lambda: _listens(vm, address))
+        follow(enforced, vm, address, "unusable")
         told = vm.run(["curl", "-sS", "--max-time", "10", _ALLOWED])
         assert not told.ok
         assert any("hands our questions back" in str(event) for event in enforced.events())
