@@ -59,13 +59,14 @@ class Tunnel:
 
 
 @pytest.fixture(params=["10.255.255.254", "127.0.0.42"])
-def address(request: pytest.FixtureRequest, vm: Vm) -> Iterator[str]:
-    """On lo."""
+def address(request: pytest.FixtureRequest, enforced: Ramnet, vm: Vm) -> Iterator[str]:
+    """On lo; afterwards the service is seen to follow the usual resolver again."""
     address = str(request.param)
     vm.run(["ip", "address", "replace", f"{address}/32", "dev", "lo"]).check()
     yield address
     vm.run(["rm", "-f", "/etc/resolv.conf"]).check()
     vm.set_resolver(at.RESOLVER.ipv4)
+    wait_upstream(enforced, at.RESOLVER.ipv4, "ok")
     vm.run(["ip", "address", "del", f"{address}/32", "dev", "lo"]).check()
 
 
@@ -81,6 +82,11 @@ def follow(enforced: Ramnet, vm: Vm, address: str, state: str) -> None:
     vm.run(["mkdir", "-p", "/run/wsl"]).check()
     vm.write("/run/wsl/resolv.conf", f"{_HEAD}nameserver {address}\n")
     vm.run(["ln", "-sfn", "/run/wsl/resolv.conf", "/etc/resolv.conf"]).check()
+    wait_upstream(enforced, address, state)
+
+
+def wait_upstream(enforced: Ramnet, address: str, state: str) -> None:
+    """Until the service has this one upstream, in that state."""
     enforced.wait_status(
         lambda status: (
             [
