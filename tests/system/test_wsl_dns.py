@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ class Tunnel:
         self._elsewhere = elsewhere
         self._socket = vm.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((address, 53))
+        self._end, self._stop = socket.socketpair()
         self._thread = threading.Thread(target=self._serve, name="tunnel")
         self._thread.start()
 
@@ -41,21 +43,18 @@ class Tunnel:
         with self._elsewhere.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
             out.settimeout(5)
             out.connect((at.RESOLVER.ipv4, 53))
-            while question := self._socket.recvfrom(4096):
-                data, asker = question
-                if not data:
-                    return
-                self.asked.append(data.lower())
-                out.send(data)
+            while self._stop not in select.select([self._socket, self._stop], [], [])[0]:
+                question, asker = self._socket.recvfrom(4096)
+                self.asked.append(question.lower())
+                out.send(question)
                 with contextlib.suppress(TimeoutError):
                     self._socket.sendto(out.recv(4096), asker)
 
     def close(self) -> None:
-        """End by an empty datagram, from outside the rules of the scope."""
-        address = self._socket.getsockname()
-        self._socket.sendto(b"", address)
-        self._thread.join(10)
+        self._end.close()
+        self._thread.join()
         self._socket.close()
+        self._stop.close()
 
 
 @pytest.fixture(params=["10.255.255.254", "127.0.0.42"])
