@@ -5,8 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 SCRIPTS := tests/lab/setup.sh .ci/run
+VM := vm-image
+VM_SCRIPTS := $(wildcard $(VM)/*/*.sh $(VM)/lib/* $(VM)/package/debian/p* $(VM)/image/init)
 
-.PHONY: help setup demo demo-down test lint clean
+.PHONY: help setup demo demo-down test lint clean deb install image setup-vm test-vm test-matrix
 
 help:
 	@echo 'make setup      install what is needed: Debian packages and $(VENV) with $(BIN)/ramnet'
@@ -14,6 +16,10 @@ help:
 	@echo 'make demo-down  take a kept demo down'
 	@echo 'make test       all tests (PYTEST="-k name" for some)'
 	@echo 'make lint       ruff, mypy, import-linter, shellcheck'
+	@echo 'make deb        the Debian package; make install DESTDIR=... lays the same files down'
+	@echo 'make image      a bootable image (SUITE=bookworm|trixie|sid, KERNEL=a suite or a bzImage)'
+	@echo 'make test-vm    boot it in QEMU and check it in there (SCENARIO="boot" for a part)'
+	@echo 'make test-matrix  kernels 5.10 to the newest, Docker 20.10 to 28.5; takes half an hour'
 	@echo 'make clean      remove what was built'
 
 setup:
@@ -39,8 +45,19 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	MYPYPATH=$(VM):. $(BIN)/mypy -p package -p runner
+	MYPYPATH=$(VM)/guest $(BIN)/mypy $(VM)/guest/*.py
 	$(BIN)/lint-imports
-	shellcheck $(SCRIPTS)
+	shellcheck $(SCRIPTS) $(VM_SCRIPTS)
+
+deb install: setup
+	@$(MAKE) --no-print-directory -f $(VM)/Makefile $@
+
+setup-vm: setup
+	@tests/lab/setup.sh $(VM)/packages.txt
+
+image test-vm test-matrix: setup-vm
+	@$(MAKE) --no-print-directory -f $(VM)/Makefile $@
 
 clean:
 	rm -rf build $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -37,7 +39,12 @@ def run(config_path: Path) -> None:
     require_root("ramnet run")
 
     async def serve() -> None:
-        means = Means(_enforcer, create_authority, release_own_hold=_release_own_hold)
+        means = Means(
+            _enforcer,
+            create_authority,
+            release_own_hold=_release_own_hold,
+            hold_the_bare=partial(_hold_the_bare, settings),
+        )
         await Service(settings, means).run()
 
     asyncio.run(serve())
@@ -212,6 +219,12 @@ def _release_own_hold() -> None:
     from ramnet.kernel.hold import HeldScope, release
 
     release(HeldScope(), only_hold=True)
+
+
+def _hold_the_bare(settings: config.Config, tell: Callable[[str], None]) -> None:
+    from ramnet.kernel.hold import HeldScope, hold_the_bare
+
+    hold_the_bare([HeldScope(s.name, s.netns, s.cgroup) for s in settings.scopes], tell)
 
 
 def enforcer_plan(settings: config.Config) -> dict[str, Any]:

@@ -7,6 +7,7 @@ It signs nothing but certificates for refused names, so that a refusal over TLS 
 import contextlib
 import os
 import socket
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,6 +39,9 @@ def paths(run_dir: Path) -> Authority:
 def ensure(run_dir: Path, create: Create) -> Authority:
     """The CA of this boot, made by ``create`` (certificate, key; PEM) if there is none yet.
 
+    The key is the gate's, and root needs CAP_CHOWN for that, unless init has made the directory
+    with the gate's group and mode 2755, which files in it take over.
+
     It carries this machine's name: it is made before any policy, and so any organisation, is
     known.
 
@@ -46,8 +50,9 @@ def ensure(run_dir: Path, create: Create) -> Authority:
     """
     authority = paths(run_dir)
     folder = authority.certificate.parent
-    folder.mkdir(exist_ok=True)
-    folder.chmod(0o755)
+    if not folder.is_dir():
+        folder.mkdir()
+        folder.chmod(0o755)
     if (kind := file_system(folder)) not in _IN_MEMORY:
         raise RamnetError(
             f"{folder} is on {kind}, not on memory-backed storage such as tmpfs, so there is no "
@@ -57,8 +62,11 @@ def ensure(run_dir: Path, create: Create) -> Authority:
         certificate, key = create(socket.gethostname())
         # The key first: a certificate that is there stands for a whole pair.
         authority.certificate.unlink(missing_ok=True)
-        _write(authority.key, key, mode=0o400, owner=GATE_UID)
-        _write(authority.certificate, certificate, mode=0o644, owner=0)
+        if folder.stat().st_gid == GATE_UID and folder.stat().st_mode & stat.S_ISGID:
+            _write(authority.key, key, mode=0o440)  # of the gate's group by its directory
+        else:
+            _write(authority.key, key, mode=0o400, owner=GATE_UID)
+        _write(authority.certificate, certificate, mode=0o644)
     return authority
 
 
@@ -91,7 +99,7 @@ def install(certificate: Path, store: Path = TRUST_STORE) -> bool:
         if installed(pem, store):
             return False
         store.parent.mkdir(parents=True, exist_ok=True)
-        _write(store, pem, mode=0o644, owner=0)
+        _write(store, pem, mode=0o644)
     _update_store()
     return True
 
@@ -113,13 +121,14 @@ def remove(run_dir: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _write(path: Path, content: bytes, *, mode: int, owner: int) -> None:
+def _write(path: Path, content: bytes, *, mode: int, owner: int | None = None) -> None:
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as file:
         file.write(content)
-        os.fchown(fd, owner, owner)
+        if owner is not None:
+            os.fchown(fd, owner, owner)
         os.fchmod(fd, mode)
     temporary.replace(path)
 

@@ -23,7 +23,7 @@ async def compile_document(
     ``many``: it holds several documents, whose union is compiled.
     Raises PolicyError with the compiler's own reason, or with how the child ended.
     """
-    blob = memfd.create("policy")
+    blob = _file(source, "policy")
     try:
         complaint = await _run(document, ["--many", source] if many else [source], blob, time_limit)
         if complaint is not None:
@@ -40,7 +40,7 @@ async def compile_document(
 async def _run(document: int, arguments: list[str], blob: int, time_limit: float) -> str | None:
     """None when all went well, else why not."""
     source = arguments[-1]
-    complaint = memfd.create("complaint")
+    complaint = _file(source, "complaint")
     try:
         child = Child([*_COMMAND, *arguments], stdin=document, stdout=blob, stderr=complaint)
         try:
@@ -52,9 +52,18 @@ async def _run(document: int, arguments: list[str], blob: int, time_limit: float
             status = await child.end()
         return None if status == 0 else _explain(source, status, _last_line(complaint))
     except OSError as error:
-        return f"{source}: the policy compiler cannot be started: {error.strerror}"
+        raise PolicyError(
+            f"{source}: the policy compiler cannot be started: {error.strerror}"
+        ) from error
     finally:
         os.close(complaint)
+
+
+def _file(source: str, name: str) -> int:
+    try:
+        return memfd.create(name)
+    except OSError as error:
+        raise PolicyError(f"{source}: cannot be compiled: {error.strerror}") from error
 
 
 def _explain(source: str, status: int, reason: str) -> str:

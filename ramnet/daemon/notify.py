@@ -1,5 +1,6 @@
 """The service manager's ear: sd_notify(3) over NOTIFY_SOCKET, and its watchdog."""
 
+import contextlib
 import os
 import socket
 
@@ -10,12 +11,12 @@ def notify(state: str) -> None:
     if not path.startswith(("/", "@")):
         return
     address = "\0" + path[1:] if path.startswith("@") else path
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
+    ):
         sock.setblocking(False)
-        try:
-            sock.sendto(state.encode(), address)
-        except OSError:
-            return
+        sock.sendto(state.encode(), address)
 
 
 def watchdog_interval() -> float | None:

@@ -50,7 +50,8 @@ def make_state_directories(config: Config) -> str | None:
         _make(Path(config.state_dir), 0o755)
         events = events_dir(config)
         _make(events, 0o750)
-        os.chown(events, GATE_UID, GATE_UID, follow_symlinks=False)
+        if events.lstat().st_uid != GATE_UID:  # init may have made it, and we be without CAP_CHOWN
+            os.chown(events, GATE_UID, GATE_UID, follow_symlinks=False)
     except OSError as error:
         return f"cannot make {error.filename}: {error.strerror}; events are lost"
     return None

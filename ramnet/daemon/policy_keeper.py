@@ -7,6 +7,7 @@ machine that starts with a broken file enforces what it enforced before.
 """
 
 import asyncio
+import errno
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -26,6 +27,8 @@ MAX_SETTLING: Final = 50
 """A file that never settles is read all the same after so many looks."""
 MAX_DOCUMENT: Final = 256 << 20
 MAX_READS: Final = 5
+_PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+"""The machine is short of something: no fault of the document's, which is tried again."""
 LAST_GOOD: Final = "policy.last-good"
 
 Compile = Callable[[int, str], Awaitable[int]]
@@ -143,14 +146,21 @@ class PolicyKeeper:
         blob = await self._compile(document, str(path))
         try:
             await self._install(blob, "")
+        except OSError as error:
+            raise PolicyError(f"{path}: cannot be put in force: {error.strerror}") from error
         finally:
             os.close(blob)
         self.origin, self.loaded_at, self.loaded = path, timestamp(), time.monotonic()
         self._tell(f"the policy of {path} is in force")
 
     def _refuse(self, error: PolicyError, newest: bool) -> None:
+        passing = isinstance(error.__cause__, OSError) and error.__cause__.errno in _PASSING
+        told = passing and str(error) == self.error
         if newest:
             self.error = str(error)
+            self._seen = None if passing else self._seen  # None: look again
+        if told:
+            return
         kept = "; the policy in force stays" if self.in_force else ""
         self._tell(f"policy refused: {error}{kept}")
 

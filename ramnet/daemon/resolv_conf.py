@@ -36,7 +36,9 @@ def choose(text: str | None, systemd: str | None, *, configured: bool) -> Choice
     """
     if configured:
         return Choice(text or "")
-    found = parse_resolv_conf(text or "")
+    if text is None:
+        return Choice(None, f"{_ETC} cannot be read; {_REMEDY}")
+    found = parse_resolv_conf(text)
     if not found.nameservers:
         return Choice(None, f"{_ETC} names no resolver; {_REMEDY}")
     if not found.loopback:
@@ -49,7 +51,7 @@ def choose(text: str | None, systemd: str | None, *, configured: bool) -> Choice
         f"come back to ramnet; {_REMEDY}"
     )
     if len(found.loopback) < len(found.nameservers):
-        return Choice(_without(text or "", found.loopback), problem)
+        return Choice(_without(text, found.loopback), problem)
     return Choice(None, problem)
 
 

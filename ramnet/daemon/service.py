@@ -56,6 +56,8 @@ class Means:
     log: Callable[[str], None] = _to_stderr
     release_own_hold: Callable[[], None] = lambda: None
     """Called when every scope has its rules: what ``hold`` did without a configuration ends."""
+    hold_the_bare: Callable[[Callable[[str], None]], None] = lambda _: None
+    """Called when the start is refused: whatever scope has no rules is held; takes the log."""
 
 
 class Service:
@@ -148,8 +150,12 @@ class Service:
 
     def _guard(self) -> None:
         """Rules first, for every scope; what comes from then on waits or is refused."""
-        for life in self._lives:
-            life.close_off(self._lives)
+        try:
+            for life in self._lives:
+                life.close_off(self._lives)
+        except RamnetError:
+            self._means.hold_the_bare(self.tell)
+            raise
         self._means.release_own_hold()
         self._ca = self._authority()
         for life in self._lives:
@@ -234,15 +240,23 @@ class Service:
 
     async def _look_at_docker(self) -> None:
         while True:
-            proxies = await asyncio.to_thread(self._means.docker_proxies)
-            problems = unknown_proxies(proxies, self._config.proxy)
-            daemons = await asyncio.to_thread(self._means.docker_daemons)
-            problems += shared_dns(daemons, self._config.resolver)
+            try:
+                problems = await self._problems_of_docker()
+            except OSError as error:
+                problems = [f"how dockerd is configured cannot be seen: {error.strerror}"]
             for problem in problems:
                 if problem not in self._docker_problems:
                     self.tell(problem)
             self._docker_problems = problems
             await asyncio.sleep(DOCKER_LOOK)
+
+    async def _problems_of_docker(self) -> list[str]:
+        proxies = await asyncio.to_thread(self._means.docker_proxies)
+        daemons = await asyncio.to_thread(self._means.docker_daemons)
+        return [
+            *unknown_proxies(proxies, self._config.proxy),
+            *shared_dns(daemons, self._config.resolver),
+        ]
 
     async def _report_news(self) -> None:
         while True:

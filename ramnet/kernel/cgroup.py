@@ -70,7 +70,7 @@ class GateCgroup:
     def __init__(self, namespace_inode: int) -> None:
         """``namespace_inode`` names it; nothing is made yet."""
         mount = cgroup2_mount()
-        self._directory = mount and mount / f"ramnet.gate-{namespace_inode}"
+        self._directory = mount and _place(mount, namespace_inode)
         self._made = False
 
     def make(self) -> Path | None:
@@ -104,6 +104,15 @@ class GateCgroup:
         if self._directory is not None:
             with contextlib.suppress(OSError):
                 self._directory.rmdir()
+
+
+def _place(mount: Path, namespace_inode: int) -> Path:
+    """Below ``ramnet.gate`` where init made that, so that a service that may write there and to
+    no other cgroup can work; else beside it."""
+    shared = mount / "ramnet.gate"
+    if shared.is_dir():
+        return shared / str(namespace_inode)
+    return mount / f"ramnet.gate-{namespace_inode}"
 
 
 def _remove_below(directory: Path) -> None:

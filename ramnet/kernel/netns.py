@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 from ramnet.errors import ConfigError, KernelRefusedError, NamespaceAbsentError
 from ramnet.kernel import libc
+from ramnet.kernel.reserve import RESERVE
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -92,8 +93,13 @@ class Namespace:
             raise KernelRefusedError(f"netns {netns!r}: cannot enter {path}: {error}") from None
 
     def call(self, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        """Run ``function`` on the namespace's thread and return what it returns."""
-        return self._thread.submit(function, *args, **kwargs).result()
+        """Run ``function`` on the namespace's thread and return what it returns.
+
+        Raises:
+            KernelRefusedError: so few file descriptors are left that it was not even begun.
+        """
+        with RESERVE.lent():
+            return self._thread.submit(function, *args, **kwargs).result()
 
     def close(self) -> None:
         """End the thread and let go of the namespace."""

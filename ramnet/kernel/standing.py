@@ -1,11 +1,12 @@
 """The rules of one scope in the kernel: put in one transaction, read back, kept, mended."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from ramnet import ruleset
 from ramnet.errors import KernelRefusedError
-from ramnet.kernel import routes, tamper
+from ramnet.kernel import loopback, routes, tamper
 from ramnet.kernel.netns import Namespace
 from ramnet.kernel.nft import Nft
 from ramnet.kernel.scoping import Scoping
@@ -13,6 +14,7 @@ from ramnet.kernel.survey import Survey
 from ramnet.kernel.tables import Tables
 from ramnet.kernel.watch import Change, Watch
 from ramnet.ruleset import anyip, redirect
+from ramnet.ruleset.table import has_flags, is_owned
 
 _TRIES: Final = 5
 """How often the rules are put and read while others go on changing theirs."""
@@ -52,17 +54,45 @@ class Standing:
             KernelRefusedError: the kernel took less than all of it.
         """
         self._scoping.renew()
+        if self.installed is None and is_owned(self._listing(self._table)):
+            raise KernelRefusedError(f"another process owns the table inet {self._table}")
+        situation = self._read_all()
         if self._whole:
-            self._survey.note_sysctls(self._listing(ruleset.TABLE) or "")
-        situation = self._survey.read_all(
-            self._listing(self._table), installed=self.installed is not None
-        )
-        if self._whole:
-            self._tables.apply(ruleset.plan_state(situation))
-            self._watch.made_it()
+            self._put_whole(situation)
         else:
+            self._keep_loopback()
             self._expected = self._put_and_read(situation)
         self.installed = situation
+
+    def _put_whole(self, situation: ruleset.Situation) -> None:
+        """What is read back must be ours alone here too."""
+        for _ in range(_TRIES):
+            ours = self._watch.generation() + 1
+            self._tables.apply(ruleset.plan_state(self._with_flags(situation)))
+            if self._watch.generation() in (ours, 0):
+                break
+        self._watch.made_it()
+
+    def plan(self) -> ruleset.KernelState:
+        """What ``apply`` would set, with nothing set."""
+        return ruleset.plan_state(self._with_flags(self._read_all()))
+
+    def _read_all(self) -> ruleset.Situation:
+        if self._whole:
+            self._survey.note_sysctls(self._listing(ruleset.TABLE) or "")
+        standing = self._listing(self._table)
+        return self._survey.read_all(standing, installed=self.installed is not None)
+
+    def _with_flags(self, situation: ruleset.Situation) -> ruleset.Situation:
+        """With what stands now: a table that an owner left is replaced in another way."""
+        if situation.capabilities.ownership:
+            return situation
+        flagged = frozenset(
+            (family, name)
+            for family, name in ruleset.plan_state(situation).tables
+            if has_flags(self._namespace.call(self._nft.chains, name, family))
+        )
+        return replace(situation, flagged=flagged)
 
     def _put_and_read(self, situation: ruleset.Situation) -> str:
         """The listing of what we put there, and of nothing that another hand added meanwhile."""
@@ -78,7 +108,7 @@ class Standing:
         return listing
 
     def _put(self, situation: ruleset.Situation) -> None:
-        self._run(ruleset.render_table(situation))
+        self._run(ruleset.render_table(self._with_flags(situation)))
         self._watch.made_it()
 
     @property
@@ -105,6 +135,7 @@ class Standing:
             self._put(self.installed)  # closed again; the rest may take longer
         found = [tamper.difference(self._expected, before)]
         found += self._namespace.call(routes.restore_sinkhole_routes)
+        found += self._keep_loopback()
         self._astray = {each for each in self._sinkholes() if not self._watch.route_stands(each)}
         if changed:
             # Without our rules conntrack may not have run: what got out meanwhile is to be cut.
@@ -114,9 +145,13 @@ class Standing:
         return "; ".join(filter(None, found))
 
     def _restore_whole(self, *, sets: bool) -> str:
-        found = self._namespace.call(routes.restore_sinkhole_routes)
-        if not self._tables.intact():
-            found.append("rules, routing rules or routes of tier anyip")
+        rules = self._tables.put_rules(whatever=sets)  # closed again; the rest may take longer
+        found = [] if rules is None else [rules]
+        found += self._namespace.call(routes.restore_sinkhole_routes)
+        if not self._tables.routing_stands():
+            found.append("routing rules, routes or sysctls were changed")
+        if rules is not None:
+            self._survey.add_old_connections()
         if found or sets:
             self.apply()
         return "; ".join(found)
@@ -174,18 +209,30 @@ class Standing:
         """Whether rules and routes stand in the kernel as they were installed."""
         stand = self._watch.route_stands
         routed = all(stand(each) for each in self._sinkholes() - self._astray)
-        return self._rules_intact() and routed
+        return self._rules_intact() and routed and self._loopback_stays()
+
+    def _loopback_stays(self) -> bool:
+        if self._whole or self.installed is None:
+            return True
+        return self._namespace.call(loopback.stays, *self._listened())
+
+    def _keep_loopback(self) -> list[str]:
+        return self._namespace.call(loopback.keep, *self._listened())
+
+    def _listened(self) -> tuple[int, frozenset[int]]:
+        return self._survey.ports.resolver, self._survey.gate_ports
 
     def _sinkholes(self) -> set[str]:
         return {ruleset.SINKHOLE4} | ({ruleset.SINKHOLE6} if self.sinkhole6 else set())
 
     def _rules_intact(self) -> bool:
-        if self._whole:
-            return self._tables.intact()
+        if self._whole and not self._tables.routing_stands():
+            return False
         generation = self._watch.generation()
         if generation and generation == self._generation:
             return True  # no transaction since they were last read
-        stand = self._chains() == self._expected
+        whole = self._whole
+        stand = self._tables.rules_stand() if whole else self._chains() == self._expected
         self._generation = generation if stand else 0
         return stand
 
@@ -216,8 +263,9 @@ class Standing:
             self._run(f"delete table inet {table}\n")
 
     def close(self) -> None:
-        """Watch no longer; the rules stay."""
+        """Watch no longer and own nothing; the rules stay."""
         self._watch.close()
+        self._nft.close()
 
     def _run(self, text: str) -> None:
         self._namespace.call(self._nft.apply, text)

@@ -1,7 +1,7 @@
 """A ``KernelState`` put into a network namespace, read back, and taken away again."""
 
 from ramnet.errors import KernelRefusedError
-from ramnet.kernel import sysctl
+from ramnet.kernel import sysctl, tamper
 from ramnet.kernel.netns import Namespace
 from ramnet.kernel.nft import Nft
 from ramnet.kernel.policy_routing import remove_routing, routing_stands, set_routing
@@ -32,14 +32,33 @@ class Tables:
             raise KernelRefusedError("the kernel took the rules and does not list them")
         self._state = state
 
-    def intact(self) -> bool:
-        """Whether everything stands as it was applied."""
+    def put_rules(self, *, whatever: bool) -> str | None:
+        """Set the rules as they were, if they are not or ``whatever`` they are.
+
+        Routes and sysctls stay as they are: this is to be quick. Returns what another hand had
+        changed, in words; None where it was nothing.
+
+        Raises:
+            KernelRefusedError: the kernel does not take them any more.
+        """
+        if self._state is None:
+            return None
+        expected, found = self._expected, self._listings(self._state)
+        if whatever or found != expected:
+            self._namespace.call(self._nft.apply, self._state.text)
+        said = map(tamper.difference, expected, found)  # takes its time
+        return "; ".join(filter(None, said)) or None
+
+    def rules_stand(self) -> bool:
+        """Whether the rules stand as they were applied."""
+        return self._state is not None and self._listings(self._state) == self._expected
+
+    def routing_stands(self) -> bool:
+        """Whether sysctls, routes and routing rules do."""
         state = self._state
-        if state is None or self._listings(state) != self._expected:
-            return False
+        if state is None or not state.rules:
+            return state is not None
         call = self._namespace.call
-        if not state.rules:
-            return True
         here = dict(call(sysctl.read, [key for key, _ in state.sysctls]))
         sysctls = all(here.get(key, value) == value for key, value in state.sysctls)
         return sysctls and call(routing_stands, state)

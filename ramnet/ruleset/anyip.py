@@ -56,6 +56,7 @@ from ramnet.ruleset.redirect import (
 )
 from ramnet.ruleset.situation import Situation
 from ramnet.ruleset.state import Family, KernelState, Listener, PolicyRule, Route
+from ramnet.ruleset.table import replace_table
 
 GATE_MARK: Final = 0x52414D47
 """Mark of packets for the gate ("RAMG"); of one value, since nobody else's rules come before."""
@@ -80,7 +81,7 @@ def plan(situation: Situation) -> KernelState:
     """The whole state of the namespace; the listeners' ports are ``situation.intercepted``."""
     families = _families(situation)
     tables = _tables(situation)
-    text = "".join(_replaced(family, body) for family, body in tables)
+    text = "".join(replace_table(situation, body, family=family) for family, body in tables)
     return KernelState(
         tables=tuple((family, TABLE) for family, _ in tables),
         text=text,
@@ -156,12 +157,6 @@ def _tables(situation: Situation) -> list[tuple[str, list[str]]]:
         name = "ip" if family == 4 else "ip6"
         split.append((name, list(base_chain("steer", *route, _steer(situation, (family,), name)))))
     return split
-
-
-def _replaced(family: str, body: Iterable[str]) -> str:
-    inner = "\n".join(f"\t{line}" for line in body)
-    table = f"table {family} {TABLE}"
-    return f"{table}\ndelete {table}\n{table} {{\n{inner}\n}}\n"
 
 
 def _steer(

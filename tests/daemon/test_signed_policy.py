@@ -93,7 +93,6 @@ def test_the_published_policy_is_in_force(fleet: Fleet) -> None:
     assert policy["source"] == policy["configured"] == fleet.site.server.url
     assert policy["signed"]["state"] == "fresh"
     assert fleet.bundle.stat().st_mode & 0o777 == 0o600
-    assert list((fleet.bench.folder / "run" / "fetch").iterdir()) == []
 
 
 def test_a_change_is_in_force_at_refresh(fleet: Fleet) -> None:

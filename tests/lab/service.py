@@ -191,6 +191,10 @@ class Ramnet:
         lines = self.command("events", "--json", *options).check().out.splitlines()
         return [json.loads(line) for line in lines]
 
+    def log_tail(self) -> str:
+        """What the service said last, in this run and those before."""
+        return self.process.tail() if self.process is not None else "(it does not run)"
+
     def supervisor_pid(self) -> int:
         """The privileged process, as a pid of the vm."""
         return int(self.status()["supervisor"]["pid"])

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Install the packages of packages.txt that this machine lacks (Debian 12 or 13, as root).
+# Install the packages that this machine lacks (Debian 12 or 13, as root), of the lists given or of
+# packages.txt beside this file.
 # Elsewhere: name what is missing and exit 2.
 #
 # Nothing that is installed here is started or enabled: the lab runs its own copies of these
@@ -8,7 +9,8 @@
 set -eu
 
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
-list=$(dirname "$0")/packages.txt
+[ $# -gt 0 ] || set -- "$(dirname "$0")/packages.txt"
+lists=$(realpath "$@")
 
 installed() {
     [ "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
@@ -20,7 +22,8 @@ available() {
 
 # Print a line "program package..." for all that is missing.
 missing() {
-    grep --invert-match '^#' "$list" | while read -r program packages; do
+    # shellcheck disable=SC2086  # several names
+    grep --no-filename --invert-match '^#' $lists | while read -r program packages; do
         case $program in
             -) installed "$packages" || echo "- $packages" ;;
             \?) installed "$packages" || ! available "$packages" || echo "? $packages" ;;

@@ -129,6 +129,10 @@ class Prober:
             raise LabError(f"the prober failed: {self._process.tail()}")
         return Outcome(**json.loads(self._process.log().splitlines()[-1]))
 
+    def kill(self) -> None:
+        """End it, where that has not happened yet; what it made is lost."""
+        self._process.send(signal.SIGKILL)
+
 
 @dataclass
 class Watch:
@@ -271,9 +275,14 @@ class Harness:
             watch.permitted = tuple(permitted)
             try:
                 yield watch
-            finally:
                 ends = inside.stop(), outside.stop()
-            watch._finish(*ends)
+                watch._finish(*ends)
+            except BaseException as error:
+                error.add_note(f"the service said last:\n{self.lab.ramnet.log_tail()}")
+                raise
+            finally:
+                inside.kill()
+                outside.kill()
 
     def _of(self, made: list[probes.Probe]) -> list[probes.Probe]:
         return made if self.published else [p for p in made if "published" not in p["name"]]

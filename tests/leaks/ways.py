@@ -29,4 +29,6 @@ class Way(NamedTuple):
 
 WAYS = (
     Way("redirect", tier="redirect"),
+    Way("anyip", tier="anyip", without="nat_redirect"),
+    Way("cgroup2", tier="redirect", scope='cgroup = "ramnet-leaks"', enter=EXEC),
 )  # fmt: skip

@@ -1,0 +1,19 @@
+"""Runs the scenario that the kernel command line names; the last line is ``end``."""
+
+import facts
+from report import say
+from scenarios import SCENARIOS
+
+
+def main() -> None:
+    """Everything the runner reads comes from here."""
+    name = facts.given("vm.scenario")
+    try:
+        SCENARIOS[name]()
+    except Exception as error:
+        say("FAIL", f"scenario-{name}", repr(error))
+    say("end", name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+#!/bin/sh
+# Fetch a Debian suite's kernel: usage: build_kernel.sh SUITE DIRECTORY
+#   DIRECTORY/vmlinuz, DIRECTORY/modules.cpio, DIRECTORY/release
+# The cloud flavour: the same kernel without the drivers that a virtual machine never meets.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+suite=$1 output=$2
+mkdir -p "$output"
+output=$(realpath "$output")
+
+take() { # ROOT
+    root=$1
+    release=$(cd "$root/boot" && printf '%s\n' vmlinuz-* | sort --version-sort | tail -n 1)
+    release=${release#vmlinuz-}
+    modules=$(mktemp -d)
+    trap 'rm -rf "$modules"' EXIT
+    mkdir -p "$modules/usr/lib/modules"
+    for place in "$root/usr/lib/modules" "$root/lib/modules"; do
+        if [ -d "$place/$release" ] && [ ! -e "$modules/usr/lib/modules/$release" ]; then
+            cp -a "$place/$release" "$modules/usr/lib/modules/"
+        fi
+    done
+    find "$modules" \( -name build -o -name source \) -type l -delete
+    # depmod(8) of this machine knows one place for modules, wherever Debian's packages have them.
+    ln -s usr/lib "$modules/lib"
+    depmod --basedir "$modules" "$release"
+    rm "$modules/lib"
+    "$here/pack.sh" "$modules" "$output/modules.cpio"
+    cp "$root/boot/vmlinuz-$release" "$output/vmlinuz"
+    echo "$release" >"$output/release"
+}
+
+if [ "$suite" = --take ]; then
+    take "$3"
+    exit
+fi
+mmdebstrap --variant=extract --format=null --include=linux-image-cloud-amd64 \
+    --aptopt='APT::Install-Recommends "false"' \
+    --extract-hook="$here/build_kernel.sh --take $output \"\$1\"" \
+    "$suite" >/dev/null

@@ -1,0 +1,1 @@
+"""What makes the package: the vendored libraries, the man page."""

@@ -1,0 +1,71 @@
+"""``python -m runner``: boot the image of one suite on one kernel; exit 0 if every check was ok."""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from runner import images, lab
+from runner.machine import Boot, choose_accelerator
+from runner.scenarios import SCENARIOS, Outcome, Scenario, play
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make test-vm", description=__doc__)
+    parser.add_argument("--suite", default="bookworm")
+    parser.add_argument("--kernel", help="a suite, or the path of a bzImage; default: the suite")
+    parser.add_argument("--scenario", action="append", choices=[s.name for s in SCENARIOS])
+    parser.add_argument(
+        "--extra", action="append", type=Path, default=[], help="a directory laid over the root"
+    )
+    return parser.parse_args()
+
+
+def run(
+    suite: str, kernel: images.Kernel, wanted: list[Scenario], extra: list[Path]
+) -> list[Outcome]:
+    """Every scenario, one machine at a time."""
+    with tempfile.TemporaryDirectory(prefix="vm-image-") as scratch:
+        directory = Path(scratch)
+        lab.furnish(directory / "lab")
+        built = images.suite_root(suite)
+        archives = [built / "root.cpio", built / "tests.cpio"]
+        archives += [kernel.modules] if kernel.modules else []
+        archives.append(images.pack(directory / "lab", directory / "lab.cpio"))
+        archives += [images.pack(p, directory / f"extra-{n}.cpio") for n, p in enumerate(extra)]
+        initrd = images.join(archives, directory / "initrd")
+        base = Boot(kernel.image, initrd, "", None, directory)
+        accelerator = choose_accelerator(base)
+        _say(f"# {suite}, kernel {kernel.name}, {accelerator.partition(',')[0]}; "
+             f"image: {images.sizes(suite, kernel)}")  # fmt: skip
+        return [_one(scenario, base, accelerator) for scenario in wanted]
+
+
+def _one(scenario: Scenario, base: Boot, accelerator: str) -> Outcome:
+    _say(f"# {scenario.name}")
+    began = time.monotonic()
+    boot = base._replace(line=f"vm.scenario={scenario.name} {scenario.line}")
+    if scenario.disk:
+        boot = boot._replace(disk=images.make_disk(base.directory / "disk", scenario.disk))
+    outcome = play(scenario, boot, accelerator, _say)
+    _say(f"# {scenario.name}: {'passed' if outcome.passed else 'FAILED'} "
+         f"in {time.monotonic() - began:.0f} s")  # fmt: skip
+    return outcome
+
+
+def main() -> int:
+    """The exit status."""
+    options = _arguments()
+    wanted = [s for s in SCENARIOS if not options.scenario or s.name in options.scenario]
+    kernel = images.find_kernel(options.kernel or options.suite)
+    outcomes = run(options.suite, kernel, wanted, options.extra)
+    return 0 if all(outcome.passed for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""An initramfs of several archives, one after the other: Linux unpacks them into one root.
+
+Uncompressed, since unpacking in an emulated machine takes longer than reading, and since every
+kernel with an initramfs can read it, whichever compressions it was built with.
+Source: Documentation/driver-api/early-userspace/buffer-format.rst of the kernel.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+HERE: Final = Path(__file__).resolve().parent.parent
+BUILD: Final = HERE.parent / "build" / "vm-image"
+PACK: Final = HERE / "image" / "pack.sh"
+
+
+class Kernel(NamedTuple):
+    """A bzImage, and its modules where it has any."""
+
+    name: str
+    image: Path
+    modules: Path | None
+
+
+def suite_root(suite: str) -> Path:
+    """The directory that build_root.sh filled for a suite."""
+    return BUILD / suite
+
+
+def find_kernel(words: str, *, without_modules: bool = False) -> Kernel:
+    """A suite's name, or the path of a bzImage (with ``modules.cpio`` beside it, or monolithic).
+
+    Raises FileNotFoundError with what is missing.
+    """
+    path = Path(words)
+    if not path.is_file():
+        path = BUILD / f"kernel-{words}" / "vmlinuz"
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no kernel {words!r}: neither a file nor built ({path})")
+    modules = path.with_name("modules.cpio")
+    return Kernel(words, path, modules if modules.is_file() and not without_modules else None)
+
+
+def pack(directory: Path, output: Path) -> Path:
+    """One archive of what a directory holds."""
+    subprocess.run([PACK, directory, output], check=True)
+    return output
+
+
+def join(archives: Iterable[Path], output: Path) -> Path:
+    """Write them one after the other; each is padded by cpio already."""
+    with output.open("wb") as target:
+        for archive in archives:
+            with archive.open("rb") as source:
+                shutil.copyfileobj(source, target, 1 << 22)
+    return output
+
+
+def make_disk(path: Path, megabytes: int) -> Path:
+    """An empty ext4 file system; sparse."""
+    path.unlink(missing_ok=True)
+    with path.open("wb") as file:
+        file.truncate(megabytes << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", path], check=True)
+    return path
+
+
+def sizes(suite: str, kernel: Kernel) -> str:
+    """The image as it is shipped (``make image``), and as it lies in memory."""
+    shipped = suite_root(suite) / "root.cpio.zst"
+    parts: Sequence[Path] = [suite_root(suite) / "root.cpio", kernel.image]
+    loaded = sum(p.stat().st_size for p in [*parts, *([kernel.modules] if kernel.modules else [])])
+    small = f"{shipped.stat().st_size / 1e6:.0f} MB compressed, " if shipped.exists() else ""
+    return f"{small}{loaded / 1e6:.0f} MB in memory with its kernel"

@@ -1,0 +1,120 @@
+"""The boots there are; what is checked in each stands in ``guest/scenarios.py``."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from runner.machine import Boot, Machine, tail
+
+LIMIT: Final = 900.0
+"""Seconds for one boot: an emulated machine on a busy one."""
+LONGEST_CUT: Final = 4.0
+
+Verdict = Literal["ok", "FAIL", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One machine.
+
+    Attributes:
+        name: as the guest knows it.
+        line: further words for the kernel.
+        disk: megabytes of a disk that outlives a cut; 0 for none.
+        cuts: how often its power is taken away.
+        console: what the console must have said.
+    """
+
+    name: str
+    line: str = ""
+    disk: int = 0
+    cuts: int = 0
+    console: str = ""
+
+
+SCENARIOS: Final = (
+    Scenario("boot"),
+    Scenario("power", "ramnet.disk=vda", disk=2048, cuts=2),
+    Scenario("readonly", "ramnet.ro"),
+    Scenario(
+        "unable",
+        "modprobe.blacklist=nf_tables,nfnetlink",
+        console="this kernel cannot enforce; everything is refused by routing",
+    ),
+    Scenario("control", "systemd.mask=ramnet-hold.service systemd.mask=ramnet.service"),
+)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the checks of one machine said."""
+
+    scenario: Scenario
+    lines: list[tuple[Verdict, str, str]] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Every check printed ok, and there was one."""
+        verdicts = [verdict for verdict, _, _ in self.lines]
+        return "ok" in verdicts and "FAIL" not in verdicts
+
+    def note(self, name: str) -> str:
+        """The value of a note; empty where there is none."""
+        return next((rest for verdict, n, rest in self.lines if (verdict, n) == ("note", name)), "")
+
+
+Tell = Callable[[str], None]
+
+
+def play(scenario: Scenario, boot: Boot, accelerator: str, tell: Tell) -> Outcome:
+    """Boot until the guest says ``end``, as often as its power is cut meanwhile."""
+    outcome = Outcome(scenario)
+    console = ""
+    for number in range(scenario.cuts + 1):
+        machine = Machine(
+            boot._replace(directory=boot.directory / f"{scenario.name}-{number}"), accelerator
+        )
+        try:
+            ending = _listen(machine, outcome, tell)
+        finally:
+            machine.cut()
+        console += machine.console.read_text(errors="replace")
+        if ending == "end":
+            break
+        if ending != "cut" or number == scenario.cuts:
+            _add(outcome, tell, "FAIL", "came-to-an-end", ending)
+            for line in tail(machine.console):
+                tell(f"    {line}")
+            break
+    if scenario.console:
+        verdict: Verdict = "ok" if scenario.console in console else "FAIL"
+        _add(outcome, tell, verdict, "console-says-why", "")
+    return outcome
+
+
+def _listen(machine: Machine, outcome: Outcome, tell: Tell) -> str:
+    """``end``, ``cut``, or what went wrong."""
+    try:
+        for line in machine.lines(LIMIT):
+            word, _, rest = line.partition(" ")
+            name, _, rest = rest.partition(" ")
+            if word in ("ok", "FAIL", "note"):
+                _add(outcome, tell, word, name, rest)
+            elif word == "cut":
+                pause = random.uniform(0, LONGEST_CUT)  # noqa: S311  (when a power cut comes)
+                tell(f"cut {name} after {pause:.2f} s")
+                time.sleep(pause)
+                return "cut"
+            elif word == "end":
+                return "end"
+    except TimeoutError as error:
+        return str(error)
+    return "went off without a word"
+
+
+def _add(outcome: Outcome, tell: Tell, verdict: str, name: str, rest: str) -> None:
+    known: Verdict = "ok" if verdict == "ok" else "note" if verdict == "note" else "FAIL"
+    outcome.lines.append((known, name, rest))
+    tell(f"{verdict} {name} {rest}".rstrip())
