@@ -239,6 +239,7 @@ class SignedPolicyKeeper:
         self._fresh = Freshness(report.expires, report.seen, heard)
         if heard:
             await self._keep()
+        self._use_the_copy_on_disk()
         await self._look_at_the_clock()
         return True
 
@@ -287,6 +288,16 @@ class SignedPolicyKeeper:
             await self._install(None, words)
         else:
             await self._install(self._blob, "", words)
+
+    def _use_the_copy_on_disk(self) -> None:
+        """Once it is there, so that between two fetches nothing of it takes memory."""
+        if self.kept_error is not None:
+            return
+        with contextlib.suppress(OSError):
+            copy = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            assert self._bundle is not None
+            os.close(self._bundle)
+            self._bundle = copy
 
     async def _keep(self) -> None:
         """Without room for a copy, enforcing goes on."""

@@ -10,7 +10,7 @@ _SIZE_OF_TIMEX: Final = 512
 
 
 def is_synchronised() -> bool:
-    """False before NTP has set it, where nothing ever tells the kernel, and where we may not ask."""
+    """False before NTP has set it, where nothing tells the kernel, and where we may not ask."""
     libc = ctypes.CDLL(None, use_errno=True)
     state = libc.adjtimex(ctypes.create_string_buffer(_SIZE_OF_TIMEX))
     return bool(0 <= state < _TIME_ERROR)

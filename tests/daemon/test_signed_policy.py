@@ -95,6 +95,17 @@ def test_the_published_policy_is_in_force(fleet: Fleet) -> None:
     assert fleet.bundle.stat().st_mode & 0o777 == 0o600
 
 
+def test_between_two_fetches_nothing_of_them_takes_memory(fleet: Fleet) -> None:
+    """Of what is held in memory files, only the compiled policy is left."""
+    run = fleet.start()
+    fleet.refresh()
+    open_files = Path(f"/proc/{run.process.pid}/fd").iterdir()
+    held = {
+        str(file.readlink()).split()[0] for file in open_files if "memfd" in str(file.readlink())
+    }
+    assert held == {"/memfd:policy"}
+
+
 def test_a_change_is_in_force_at_refresh(fleet: Fleet) -> None:
     fleet.start()
     fleet.site.publish(2)
