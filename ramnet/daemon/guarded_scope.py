@@ -215,7 +215,7 @@ class GuardedScope:
         near = self._enforcer.near
         return Surroundings(
             addresses=sorted(near.addresses),
-            networks=sorted(near.containers4 | near.containers6),
+            networks=dict(sorted(near.networks)),
             resolv_conf=self._resolv_conf,
             gate_ports=sorted(self._enforcer.gate_ports),
         )

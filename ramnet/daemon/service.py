@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from ramnet.audit import Event, EventLog
+from ramnet.caveats.embedded_dns import shared_dns
+from ramnet.caveats.facts import DockerDaemon, DockerProxy
+from ramnet.caveats.proxies import unknown_proxies
 from ramnet.config import Config, Scope
 from ramnet.daemon import authority, places, status
 from ramnet.daemon.admission import Admission
 from ramnet.daemon.adoption import Adoption
+from ramnet.daemon.builder_watch import BuilderWatch
 from ramnet.daemon.compiler import compile_document
 from ramnet.daemon.control import Control, Route
-from ramnet.daemon.docker_dns import shared_dns
-from ramnet.daemon.docker_proxies import unknown_proxies
 from ramnet.daemon.fetching import WayOut
 from ramnet.daemon.gate_keeper import WORKER, GateKeeper
 from ramnet.daemon.guarded_scope import Enforcing, GuardedScope, MakeEnforcer, gate_spec
@@ -29,8 +31,8 @@ from ramnet.daemon.scope_life import ScopeLife
 from ramnet.daemon.session_keeper import SessionKeeper
 from ramnet.daemon.signed_policy import SignedPolicyKeeper
 from ramnet.errors import RamnetError
-from ramnet.kernel.docker import DockerProxy, gather_proxies
-from ramnet.kernel.docker_daemons import DockerDaemon, gather_daemons
+from ramnet.kernel.docker import gather_proxies
+from ramnet.kernel.docker_daemons import RunningDocker, gather_daemons, running_dockers
 
 LOOK: Final = 0.25
 """Seconds between two looks at the surroundings of every scope."""
@@ -53,6 +55,7 @@ class Means:
     compile_: Compile = compile_document
     docker_proxies: Callable[[], list[DockerProxy]] = gather_proxies
     docker_daemons: Callable[[], list[DockerDaemon]] = gather_daemons
+    running_dockers: Callable[[], list[RunningDocker]] = running_dockers
     log: Callable[[str], None] = _to_stderr
     release_own_hold: Callable[[], None] = lambda: None
     """Called when every scope has its rules: what ``hold`` did without a configuration ends."""
@@ -78,6 +81,7 @@ class Service:
         self._state, self._decided, self._started = "starting", False, False
         self._ca_problem: str | None = None
         self._docker_problems: list[str] = []
+        self._builders = BuilderWatch(self.tell, means.running_dockers)
         self._end = asyncio.Event()
         self._news = News()
         self._adoption = Adoption(self._keepers, self._news)
@@ -203,6 +207,7 @@ class Service:
                         self._session.watch(),
                         self._look_around(),
                         self._look_at_docker(),
+                        self._builders.run(),
                         self._report_news(),
                         self._feed_watchdog(),
                     )
@@ -304,7 +309,8 @@ class Service:
         found = [self._ca_problem, self._state_problem]
         found += [*self._policy.warnings(), *self._session.warnings()]
         found += [line for life in self._lives for line in life.warnings()]
-        return [*filter(None, found), *status.config_warnings(self._config), *self._docker_problems]
+        found += [*status.config_warnings(self._config), *self._docker_problems]
+        return [*filter(None, found), *self._builders.warnings]
 
     async def _sign_in(self, body: bytes) -> dict[str, Any]:
         session = await self._session.sign_in(body)

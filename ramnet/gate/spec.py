@@ -40,8 +40,8 @@ class Surroundings(msgspec.Struct, forbid_unknown_fields=True):
 
     addresses: list[str]
     """Every address of the namespace's own, IPv4 and IPv6, without prefix lengths."""
-    networks: list[str]
-    """Container networks as CIDR."""
+    networks: dict[str, int]
+    """Container networks as CIDR, each with the interface index of its bridge."""
     resolv_conf: str
     """Text of the scope's ``resolv.conf``; already the upstream one where it named a stub."""
     gate_ports: list[int]

@@ -66,9 +66,11 @@ class Standing:
 
     def _put_whole(self, situation: ruleset.Situation) -> None:
         """What is read back must be ours alone here too."""
+        state = ruleset.plan_state(situation)
         for _ in range(_TRIES):
             ours = self._watch.generation() + 1
-            self._tables.apply(ruleset.plan_state(self._with_flags(situation)))
+            text = ruleset.render_table(self._with_flags(situation))
+            self._tables.apply(state, this_once=text)
             if self._watch.generation() in (ours, 0):
                 break
         self._watch.made_it()

@@ -2,14 +2,15 @@
 
 Read from rtnetlink. A container network is a connected route (``proto kernel``, ``scope link``)
 on a bridge whose ports are all veth, by what the links are and never by what they are called.
+Anybody who may use Docker makes such a network of any addresses, those of the machine's own uplink
+among them. So a network is near only as far as no other route takes its addresses elsewhere.
 """
 
-import contextlib
 import ipaddress
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar
 
 _RTMGRP_LINK: Final = 1
 _RTMGRP_IPV4_IFADDR: Final = 0x10
@@ -22,7 +23,11 @@ _GROUPS: Final = (
 
 _PROTO_KERNEL: Final = 2
 _RT_TABLE_MAIN: Final = 254
+_RTN_UNICAST: Final = 1
 _IPV6_LINK_LOCAL: Final = ipaddress.IPv6Network("fe80::/10")
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_N = TypeVar("_N", ipaddress.IPv4Network, ipaddress.IPv6Network)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +35,26 @@ class Near:
     """Addresses of the namespace itself and networks of its containers, as text.
 
     Attributes:
-        bridges: interface indexes of the bridges that the container networks are on.
+        networks: container networks, each with the interface index of its bridge.
     """
 
     addresses: frozenset[str] = frozenset()
-    containers4: frozenset[str] = frozenset()
-    containers6: frozenset[str] = frozenset()
-    bridges: frozenset[int] = frozenset()
+    networks: frozenset[tuple[str, int]] = frozenset()
+
+    @property
+    def containers4(self) -> frozenset[str]:
+        """Container networks of IPv4."""
+        return frozenset(network for network, _ in self.networks if ":" not in network)
+
+    @property
+    def containers6(self) -> frozenset[str]:
+        """Container networks of IPv6."""
+        return frozenset(network for network, _ in self.networks if ":" in network)
+
+    @property
+    def bridges(self) -> frozenset[int]:
+        """Interface indexes of the bridges that the container networks are on."""
+        return frozenset(bridge for _, bridge in self.networks)
 
 
 @dataclass(slots=True)
@@ -88,13 +106,8 @@ def read_near() -> Near:
         addresses = frozenset(
             address for message in rtnetlink.get_addr() if (address := _address(message))
         )
-        networks = _container_networks(rtnetlink.get_routes(), links)
-    return Near(
-        addresses=addresses,
-        containers4=frozenset(network for network, _ in networks if ":" not in network),
-        containers6=frozenset(network for network, _ in networks if ":" in network),
-        bridges=frozenset(bridge for _, bridge in networks),
-    )
+        networks = container_networks(list(rtnetlink.get_routes()), links)
+    return Near(addresses=addresses, networks=frozenset(networks))
 
 
 def _links(messages: Iterable[Any]) -> dict[int, Link]:
@@ -115,19 +128,64 @@ def _address(message: Any) -> str | None:
     return address if isinstance(address, str) else None
 
 
-def _container_networks(routes: Iterable[Any], links: Mapping[int, Link]) -> set[tuple[str, int]]:
-    """Each network with the interface index of its bridge."""
-    networks: set[tuple[str, int]] = set()
+def container_networks(routes: Sequence[Any], links: Mapping[int, Link]) -> set[tuple[str, int]]:
+    """Each network with the interface index of its bridge, without what is routed elsewhere."""
+    bridged: list[_Way] = []
+    elsewhere: list[_Way] = []
     for route in routes:
         index = route.get_attr("RTA_OIF") or 0
         link = links.get(index)
-        if link is None or not link.is_container_bridge() or not _connected(route):
+        way = _way(route, index)
+        if way is None:
             continue
-        with contextlib.suppress(ValueError):
-            network = ipaddress.ip_network(f"{route.get_attr('RTA_DST')}/{route['dst_len']}")
-            if network.version == 4 or not network.subnet_of(_IPV6_LINK_LOCAL):
-                networks.add((str(network), index))
-    return networks
+        if link is None or not link.is_container_bridge():
+            elsewhere.append(way)
+        elif _connected(route):
+            bridged.append(way)
+    return {(str(part), way.interface) for way in bridged for part in _left(way, elsewhere)}
+
+
+class _Way(NamedTuple):
+    """Where a route leads, and by which interface."""
+
+    network: _Network
+    interface: int
+    metric: int
+
+
+def _way(route: Any, index: int) -> _Way | None:
+    """None for what no packet leaves by, and for defaults, which yield to every network."""
+    to = route.get_attr("RTA_DST")
+    if route["type"] != _RTN_UNICAST or not route["dst_len"] or to is None:
+        return None
+    network = ipaddress.ip_network(f"{to}/{route['dst_len']}", strict=False)
+    if network.is_multicast or (network.version == 6 and network.subnet_of(_IPV6_LINK_LOCAL)):
+        return None
+    return _Way(network, index, route.get_attr("RTA_PRIORITY") or 0)
+
+
+def _left(way: _Way, elsewhere: Iterable[_Way]) -> list[_Network]:
+    """What of a bridge's network no other route takes: a longer one, or no worse an equal one."""
+    left = [way.network]
+    for other in elsewhere:
+        longer = other.network.prefixlen > way.network.prefixlen
+        if longer or (other.network == way.network and other.metric <= way.metric):
+            left = [part for whole in left for part in _without(whole, other.network)]
+    return left
+
+
+def _without(whole: _Network, taken: _Network) -> Iterable[_Network]:
+    if isinstance(whole, ipaddress.IPv4Network) and isinstance(taken, ipaddress.IPv4Network):
+        return _difference(whole, taken)
+    if isinstance(whole, ipaddress.IPv6Network) and isinstance(taken, ipaddress.IPv6Network):
+        return _difference(whole, taken)
+    return (whole,)
+
+
+def _difference(whole: _N, taken: _N) -> Iterable[_N]:
+    if not whole.overlaps(taken):
+        return (whole,)
+    return () if whole.subnet_of(taken) else whole.address_exclude(taken)
 
 
 def _connected(route: Any) -> bool:
@@ -135,7 +193,4 @@ def _connected(route: Any) -> bool:
         route["proto"] == _PROTO_KERNEL
         and route.get_attr("RTA_TABLE") == _RT_TABLE_MAIN
         and route.get_attr("RTA_GATEWAY") is None
-        and route.get_attr("RTA_DST") is not None
-        and route["dst_len"] > 0
-        and not ipaddress.ip_address(route.get_attr("RTA_DST")).is_multicast
     )

@@ -9,7 +9,8 @@ not on ``lo``, so that no local service and no published port finds its port tak
     output, route, priority -150                           chain steer
         the gate's own sockets, exemptions                  as they are
         TCP to a sinkhole, on the gate's ports              marked
-        loopback and own addresses                          as they are
+        IPv4 to port 53 of this machine                     marked
+        loopback and own addresses else                     as they are
         answers in inbound connections                      as they are
         UDP and TCP 53, TCP on the gate's ports             marked -> rerouted to the gate
     output, filter, priority 0, policy drop                chain output
@@ -36,6 +37,10 @@ Old connections to a port of the gate's are reset by the gate's namespace, which
 them; to others they are reset (or dropped) here. What remains: a socket that its owner has closed
 may still send what it holds, since a closed socket of the gate's does the same and without
 conntrack the two look alike; and connections to local services are inbound by their local port.
+
+A resolver on this machine is not asked either: what it asks need not leave as a packet of the
+scope's (WSL 2 carries names to Windows by AF_VSOCK). The table of local addresses is asked before
+our routing rule, so there is a second one before that, for IPv4; ::1 cannot be routed.
 
 Nothing here needs sets, ct, counters or reject; each is used where it is there.
 """
@@ -135,7 +140,8 @@ def _routes(families: tuple[Family, ...]) -> tuple[Route, ...]:
 
 
 def _rules(families: tuple[Family, ...]) -> tuple[PolicyRule, ...]:
-    return tuple(PolicyRule(f, GATE_MARK, ROUTE_TABLE, RULE_PRIORITY) for f in families)
+    local = PolicyRule(4, GATE_MARK, ROUTE_TABLE, 0, first=True)
+    return (local, *(PolicyRule(f, GATE_MARK, ROUTE_TABLE, RULE_PRIORITY) for f in families))
 
 
 def _tables(situation: Situation) -> list[tuple[str, list[str]]]:
@@ -173,6 +179,10 @@ def _steer(
         if family in families:
             for ports in _each(situation, sorted(situation.intercepted)):
                 yield f"{sinkhole} tcp dport {ports} {mark}"
+    if 4 in families:
+        ipv4 = "meta nfproto ipv4 " if table == "inet" else ""
+        for protocol in ("udp", "tcp"):
+            yield f'oifname "lo" {ipv4}{protocol} dport 53 {mark}'
     yield 'oifname "lo" accept'
     yield f"meta mark {INBOUND_MARK:#x} accept"
     for ports in _each(situation, _inbound(situation)):

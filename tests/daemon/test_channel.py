@@ -22,7 +22,7 @@ SPEC = GateSpec(
     ca_certificate=None,
     ca_key=None,
 )
-NEAR = Surroundings(["127.0.0.1"], ["172.17.0.0/16"], "nameserver 192.0.2.53\n", [927, 928])
+NEAR = Surroundings(["127.0.0.1"], {"172.17.0.0/16": 3}, "nameserver 192.0.2.53\n", [927, 928])
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from ramnet.gate.gate import Gate
 from ramnet.gate.spec import GateSpec, Surroundings
 from tests.gate.proxy.rig import POLICY, compiled, read_all
 
-NEAR = Surroundings(addresses=[], networks=[], resolv_conf="", gate_ports=[])
+NEAR = Surroundings(addresses=[], networks={}, resolv_conf="", gate_ports=[])
 
 
 def _spec(tmp_path: Path) -> GateSpec:

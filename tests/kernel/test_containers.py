@@ -3,6 +3,8 @@
 import contextlib
 import socket
 
+import pytest
+
 from ramnet.kernel.enforcer import Enforcer
 from tests.kernel.conftest import (
     FAR4,
@@ -34,6 +36,30 @@ def test_a_bridge_with_another_port_is_not(
         hosts[0].run(["ip", "link", "del", "foreign"]).check()
     assert installed.refresh()
     assert installed.near.containers4 == {"172.31.0.0/24"}
+
+
+@pytest.mark.parametrize(
+    ("address", "near"),
+    [
+        (f"{VM4}/24", set()),
+        ("192.0.2.200/25", {"192.0.2.128/25"}),
+        ("192.0.0.1/22", {"192.0.0.0/23", "192.0.3.0/24"}),
+        ("2001:db8:1::9/64", set()),
+        ("2001:db8:1::9/63", {"2001:db8:1:1::/64"}),
+    ],
+)
+def test_what_is_routed_elsewhere_is_no_container_network(
+    hosts: Hosts, container: Host, installed: Enforcer, address: str, near: set[str]
+) -> None:
+    """Anybody who may use Docker makes a network of the uplink's addresses."""
+    options = ["nodad"] if ":" in address else []
+    hosts[0].run(["ip", "addr", "add", address, "dev", "anyname", *options]).check()
+    try:
+        installed.refresh()
+        found = installed.near.containers4 | installed.near.containers6
+        assert found == {"172.31.0.0/24", *near}
+    finally:
+        hosts[0].run(["ip", "addr", "del", address, "dev", "anyname"]).check()
 
 
 def test_the_scope_reaches_a_container_through_the_gate(

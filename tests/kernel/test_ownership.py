@@ -174,6 +174,7 @@ def test_each_takes_the_others_place_in_one_transaction(
             enforcer.install()
             assert (FLAGS in listing(hosts[0])) is (state == "owned")
             enforcer.close()
+            assert FLAGS not in listing(hosts[0])
 
     put(before)
     with Prober(hosts[0]).at_work():
@@ -196,16 +197,34 @@ def test_down_takes_an_orphan_away_whatever_it_can(
         assert not ours(hosts[0])
 
 
+@TIERS
+def test_what_took_an_orphans_place_is_mended(
+    hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without: str
+) -> None:
+    """Tables without an owner again: they are put back where there is nothing to replace."""
+    monkeypatch.setenv(WITHOUT, without)
+    kill_a_service(hosts[0])
+    monkeypatch.setenv(WITHOUT, f"owner,persist,{without}")
+    enforcer = new_enforcer(hosts[0], tmp_path)
+    try:
+        enforcer.install()
+        hosts[0].run(["nft", "flush ruleset"]).check()
+        assert enforcer.restore(sets=False)
+        assert enforcer.intact()
+    finally:
+        enforcer.remove()
+
+
 def test_a_second_owner_is_refused_by_name(
     hosts: Hosts, enforcer: Enforcer, tmp_path: Path
 ) -> None:
     enforcer.install()
     second = new_enforcer(hosts[0], tmp_path)
-    with pytest.raises(KernelRefusedError, match="another process owns the table"):
+    with pytest.raises(KernelRefusedError, match=r"^another process owns the table inet ramnet$"):
         second.install()
     told: list[str] = []
     assert hold(orders(hosts[0], tmp_path), told.append) == 4
-    assert "another process owns the table" in told[0]
+    assert told == ["scope vm is not held: another process owns the table inet ramnet"]
     second.close()
     assert enforcer.intact()
 

@@ -1,5 +1,6 @@
 """Where a redirected connection was meant to go, and whether that is near."""
 
+import contextlib
 import ipaddress
 import socket
 import struct
@@ -10,6 +11,8 @@ from ramnet.gate.spec import Surroundings
 
 # linux/netfilter_ipv4.h, linux/netfilter_ipv6/ip6_tables.h; level IPPROTO_IP and IPPROTO_IPV6
 _SO_ORIGINAL_DST: Final = 80
+_IP_BIND_ADDRESS_NO_PORT: Final = 24  # linux/in.h
+_SO_BINDTOIFINDEX: Final = 62  # asm-generic/socket.h
 _SOCKADDR_IN: Final = struct.Struct("!2xH4s8x")
 _SOCKADDR_IN6: Final = struct.Struct("!2xH4x16s4x")
 
@@ -65,14 +68,15 @@ class Nearness:
     def __init__(self, sinkholes: Iterable[str | None]) -> None:
         self._sinkholes = frozenset(filter(None, sinkholes))
         self._addresses: frozenset[str] = frozenset()
-        self._networks: tuple[IpNetwork, ...] = ()
+        self._networks: tuple[tuple[IpNetwork, int], ...] = ()
         self._gate_ports: frozenset[int] = frozenset()
         self._known: dict[str, bool] = {}
 
     def update(self, surroundings: Surroundings) -> None:
         """Take over the machine as it stands now."""
         self._addresses = frozenset(map(plain, surroundings.addresses))
-        self._networks = tuple(map(ipaddress.ip_network, surroundings.networks))
+        networks = ((ipaddress.ip_network(n), by) for n, by in surroundings.networks.items())
+        self._networks = tuple(sorted(networks, key=lambda pair: -pair[0].prefixlen))
         self._gate_ports = frozenset(surroundings.gate_ports)
         self._known = {}
 
@@ -85,6 +89,27 @@ class Nearness:
             near = self._known[address] = self._look_up(plain(address))
         return near
 
+    def keep_near(self, sock: socket.socket, address: str) -> None:
+        """Let ``sock`` reach ``address``, which is near, here alone: never by the uplink.
+
+        What was near a moment ago (the network was removed, an address is another's now) would be
+        dialled there without its name being asked, and so would be what is sent once more later.
+        Raises OSError where it is near no more.
+        """
+        address = plain(address)
+        ip = ipaddress.ip_address(address)
+        if address in self._addresses:
+            if not ip.is_loopback and not ip.is_link_local:
+                sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+                sock.bind((address, 0))
+        elif (bridge := self._bridge_to(ip)) is not None:
+            with contextlib.suppress(PermissionError):  # without privilege since Linux 5.7
+                sock.setsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX, bridge)
+
+    def _bridge_to(self, ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int | None:
+        ways = (by for net, by in self._networks if ip.version == net.version and ip in net)
+        return next(ways, None)
+
     def is_gate(self, destination: Destination) -> bool:
         """Whether this is a listener of the gate's own: never to be dialled."""
         if destination.port not in self._gate_ports:
@@ -96,11 +121,7 @@ class Nearness:
         ip = ipaddress.ip_address(address)
         if address in self._sinkholes:
             return False
-        return (
-            _is_local(ip)
-            or address in self._addresses
-            or any(ip.version == net.version and ip in net for net in self._networks)
-        )
+        return _is_local(ip) or address in self._addresses or self._bridge_to(ip) is not None
 
 
 _KNOWN_MOST = 4096

@@ -80,8 +80,15 @@ class Dialler:
 
     def _make(self, address: str) -> socket.socket:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        make = socket.socket if self._nearness.contains(address) else open_socket
-        return make(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        if not self._nearness.contains(address):
+            return open_socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            self._nearness.keep_near(sock, address)
+        except OSError:
+            sock.close()
+            raise
+        return sock
 
 
 def order(addresses: Sequence[str], preferred: str | None) -> list[str]:

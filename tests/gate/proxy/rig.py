@@ -187,7 +187,7 @@ class Rig:
         self.proxy.update_surroundings(
             Surroundings(
                 addresses=["127.0.0.1", "::1", HERE],
-                networks=["172.17.0.0/16"],
+                networks={"172.17.0.0/16": 1},
                 resolv_conf="",
                 gate_ports=[TRANSPARENT, EXPLICIT],
             )

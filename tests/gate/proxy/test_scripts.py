@@ -1,5 +1,7 @@
 """The pure parts, as scripts of events: bytes in, actions out."""
 
+import socket
+
 import pytest
 
 from ramnet.errors import PolicyError
@@ -151,7 +153,7 @@ def test_what_is_near() -> None:
     nearness.update(
         Surroundings(
             addresses=["192.0.2.1", "2001:db8::1", "240.0.0.1"],
-            networks=["172.17.0.0/16", "fd00::/64"],
+            networks={"172.17.0.0/16": 3, "fd00::/64": 4},
             resolv_conf="",
             gate_ports=[928],
         )
@@ -165,6 +167,25 @@ def test_what_is_near() -> None:
         assert nearness.is_gate(Destination(address, 928))
         assert not nearness.is_gate(Destination(address, 929))
     assert not nearness.is_gate(Destination("192.0.2.2", 928))
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1", "172.17.0.2", "fd00::2"])
+def test_what_is_near_no_more_is_not_dialled(address: str) -> None:
+    """The gate hears of a change a quarter of a second later; this machine never had those."""
+    nearness = Nearness((None, None))
+    gone = 2**30
+    nearness.update(
+        Surroundings(
+            addresses=["192.0.2.1", "2001:db8::1"],
+            networks={"172.17.0.0/16": gone, "fd00::/64": gone},
+            resolv_conf="",
+            gate_ports=[],
+        )
+    )
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as sock, pytest.raises(OSError):
+        nearness.keep_near(sock, address)
+        sock.connect((address, 9))
 
 
 def test_requests_for_one_host_are_forwarded_as_they_are() -> None:

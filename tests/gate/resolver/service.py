@@ -187,7 +187,7 @@ class Service:
         """Tell the resolver of its surroundings."""
         surroundings = Surroundings(
             addresses=[*self.own, *addresses],
-            networks=[],
+            networks={},
             resolv_conf=resolv_conf,
             gate_ports=[],
         )
