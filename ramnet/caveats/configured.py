@@ -3,7 +3,7 @@
 import ipaddress
 
 from ramnet.caveats.caveat import Finding, State, bounded, found, unknown
-from ramnet.caveats.facts import Facts, Unseen
+from ramnet.caveats.facts import Facts, SignedFacts, Unseen
 from ramnet.config import Exempt, parse_endpoint
 
 
@@ -77,3 +77,22 @@ def unrestricted(facts: Facts) -> Finding:
     if isinstance(policy, Unseen):
         return found([], [policy.reason])
     return found([] if policy.enabled else [f"{policy.source}: enabled = false"])
+
+
+def policy_stale(facts: Facts) -> Finding:
+    """What signs the policy has expired; beyond grace it is refused or kept, as configured."""
+    signed = facts.signed
+    if isinstance(signed, Unseen):
+        return found([], [signed.reason])
+    if not isinstance(signed, SignedFacts) or signed.state in ("fresh", "none"):
+        return found([])
+    words = f"{facts.config.policy}: expired at {signed.expires}"
+    if signed.state == "overdue" and facts.config.trust.on_stale == "refuse":
+        return Finding(State.COVERED, bounded([f"{words}; everything is refused (on_stale)"]))
+    return found([f"{words}; it is still enforced"])
+
+
+def unrestricted_when_signed_out(facts: Facts) -> Finding:
+    """Whoever does not sign in is not restricted."""
+    absent = facts.config.session.absent
+    return found([f'[session] absent = "{absent}"'] if absent == "unrestricted" else [])

@@ -217,6 +217,18 @@ class PolicyFacts:
     broad: tuple[str, ...] | Unseen
 
 
+@dataclass(frozen=True, slots=True)
+class SignedFacts:
+    """How current a signed policy is: ``fresh``, ``expired`` (within grace), ``overdue``, ``none``.
+
+    Attributes:
+        expires: when, for a person; None where there is no policy.
+    """
+
+    state: str
+    expires: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """All that the caveats are found from."""
@@ -228,3 +240,5 @@ class Facts:
     processes: tuple[Process, ...] | Unseen
     homes: Homes | Unseen
     policy: PolicyFacts | Unseen
+    signed: SignedFacts | Unseen | None = None
+    """None where the policy is a file."""

@@ -22,6 +22,15 @@ CAVEATS: Final = (
         look=configured.unrestricted,
     ),
     Caveat(
+        code="unrestricted-when-signed-out",
+        title="Who is not signed in is not restricted",
+        severity=Severity.HIGH,
+        meaning="Signing out, or never signing in, lifts every restriction.",
+        remedy='set [session] enforce = true, or absent = "policy"',
+        documentation=f"{_DOCKER}/enterprise/security/enforce-sign-in/",
+        look=configured.unrestricted_when_signed_out,
+    ),
+    Caveat(
         code="buildx-docker-container",
         title="Builders in containers",
         severity=Severity.HIGH,
@@ -171,6 +180,17 @@ CAVEATS: Final = (
         remedy='set "dns" in daemon.json and take containers_dns out of ramnet.toml',
         documentation=f"{_DAEMON}#daemon-dns-options",
         look=configured.containers_dns,
+    ),
+    Caveat(
+        code="policy-stale",
+        title="The signed policy has expired",
+        severity=Severity.MEDIUM,
+        meaning="No server has said of late that this policy is the newest; a newer one may deny "
+        "what this one allows.",
+        remedy="connect this machine to its policy server, and have the server's timestamp renewed "
+        "(ramnet policy publish --refresh)",
+        documentation="https://theupdateframework.io/",
+        look=configured.policy_stale,
     ),
     Caveat(
         code="broad-hosts",

@@ -21,6 +21,10 @@ def show(document: dict[str, Any]) -> None:
         f"  pid {supervisor['pid']}, up {_duration(supervisor['uptime_s'])}"
     )
     console.print(_grid(_policy_rows(document["policy"])))
+    session = document.get("session")
+    if session and (session["enforce"] or session["subject"]):
+        who = session["subject"] or "nobody"
+        console.print(f"session  {_text(who)}, until {_text(session['expires'] or '-')}")
     console.print(_scopes(document["scopes"]))
     for exempt in document["exempt"]:
         parts = (f"{key}={value}" for key, value in exempt.items() if value is not None)
@@ -41,6 +45,10 @@ def _policy_rows(policy: dict[str, Any]) -> Iterable[tuple[str, str]]:
             ),
         )
         yield "from", _text(policy["source"])
+    if signed := policy.get("signed"):
+        colour = {"fresh": "green", "expired": "yellow"}.get(signed["state"], "red")
+        told = f"heard {signed['seen']}, expires {signed['expires']}" if signed["seen"] else ""
+        yield "signed", f"[{colour}]{_text(signed['state'])}[/] {_text(told)}"
     if not policy["restricts"]:
         yield "", "[yellow]it restricts nothing (enabled = false)[/]"
     for key in ("error", "last_good_error"):

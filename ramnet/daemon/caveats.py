@@ -4,12 +4,13 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from ramnet.caveats.facts import Facts, PolicyFacts, ScopeFacts, Unseen
+from ramnet.caveats.facts import Facts, PolicyFacts, ScopeFacts, SignedFacts, Unseen
 from ramnet.config import Config, Scope
 from ramnet.daemon.client import ask
 from ramnet.errors import NamespaceAbsentError, NotRunningError, RamnetError
 from ramnet.kernel.machine_facts import gather as gather_machine
-from ramnet.policy import Document, findings, read_document
+from ramnet.policy import Document, findings, read_document, unite
+from ramnet.trust.bundle import BUNDLE, unpack
 
 MAX_EXAMINED: Final = 16 << 20
 """Bytes of a policy whose entries are looked at one by one (some 300,000 entries)."""
@@ -26,7 +27,8 @@ def gather(config: Config) -> Facts:
         dockers=machine.dockers,
         processes=machine.processes,
         homes=machine.homes,
-        policy=_policy(Path(config.policy)),
+        policy=_policy(config),
+        signed=_signed(config),
     )
 
 
@@ -89,16 +91,38 @@ def _scope(scope: Scope, unseen: Unseen) -> ScopeFacts:
     )
 
 
-def _policy(path: Path) -> PolicyFacts | Unseen:
+def _signed(config: Config) -> SignedFacts | Unseen | None:
+    if not config.signed:
+        return None
     try:
-        data = path.read_bytes()
-        document = read_document(data, source=str(path))
+        told = ask(config.control_socket, "GET", "/v1/status")["policy"]["signed"]
+        return SignedFacts(str(told["state"]), told["expires"])
+    except (RamnetError, KeyError, TypeError) as error:
+        return Unseen(f"how current the policy is: {error}")
+
+
+def _documents(config: Config) -> tuple[str, list[tuple[str, bytes]]]:
+    """Where the policy lies here, and its documents by name. Raises OSError, PolicyError."""
+    if not config.signed:
+        return config.policy, [(config.policy, Path(config.policy).read_bytes())]
+    path = Path(config.state_dir) / BUNDLE
+    return str(path), [*unpack(path.read_bytes()).documents.items()]
+
+
+def _policy(config: Config) -> PolicyFacts | Unseen:
+    path = config.policy
+    try:
+        path, documents = _documents(config)
+        document = unite([read_document(data, source=name) for name, data in documents])
     except OSError as error:
         return Unseen(f"{path}: {error.strerror}")
     except RamnetError as error:
         return Unseen(str(error))
     return PolicyFacts(
-        str(path), document.enabled, len(document.entries), _broad(document, len(data))
+        path,
+        document.enabled,
+        len(document.entries),
+        _broad(document, sum(len(data) for _, data in documents)),
     )
 
 

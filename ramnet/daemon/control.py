@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ramnet.errors import RamnetError
+from ramnet.ruleset import GATE_UID
 from ramnet.wire.http import read_request_head
 from ramnet.wire.http_model import Chunked, Length, RequestHead
 from ramnet.wire.result import NeedMore
@@ -40,7 +41,8 @@ MAX_CLIENTS: Final = 32
 _UCRED: Final = struct.Struct("iII")  # pid, uid, gid
 _GID: Final = struct.Struct("I")
 _SO_PEERGROUPS: Final = 59
-_MAX_GROUPS: Final = 65536  # NGROUPS_MAX
+_GROUPS_SIZE: Final = 1024
+"""Bytes, the most that Python asks for: 256 groups; who has more is told no."""
 
 
 class Reply(NamedTuple):
@@ -163,15 +165,19 @@ async def _read_body(
 
 def _may_change(writer: asyncio.StreamWriter) -> bool:
     """Root, or a member of the group, by primary or supplementary groups."""
-    if _peer_uid(writer) == 0:
-        return True
+    uid = _peer_uid(writer)
+    if uid in (0, GATE_UID):  # a gate may be of that group, and reads what the network sent
+        return uid == 0
     try:
         wanted = grp.getgrnam(GROUP).gr_gid
     except KeyError:
         return False
     sock = writer.get_extra_info("socket")
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    groups = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_GROUPS * _GID.size)
+    try:
+        groups = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_SIZE)
+    except OSError:
+        groups = b""
     return wanted == _UCRED.unpack(credentials)[2] or wanted in (
         gid for (gid,) in _GID.iter_unpack(groups)
     )

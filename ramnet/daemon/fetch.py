@@ -5,19 +5,21 @@ What the server sends is read here alone. The child goes the way that the gate g
 cgroup and uid, by which the rules let it out of the scope's network namespace; names resolved by
 the gate's own resolver, and the corporate proxy where one is configured.
 
-Privileges go before the first byte is sent. The working directory is a folder of its own, in one
-that only root can list; its name is told on stdin, so nobody else of that uid can know it.
+Privileges go before the first byte is sent. It works in a temporary folder of its own, which needs
+no capability to make and none to take away.
 """
 
 import argparse
 import asyncio
+import contextlib
 import importlib
 import os
+import shutil
 import ssl
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from socket import socket
 from typing import Final, TypeVar
@@ -48,6 +50,7 @@ CPU_SECONDS: Final = 60
 MAX_KEYS: Final = 1 << 20
 """Bytes of a JWKS."""
 _T = TypeVar("_T")
+_PREFIX: Final = "ramnet-fetch-"
 _LATE: Final = (
     "tuf.api.serialization.json",
     "encodings.idna",
@@ -83,12 +86,13 @@ def main(arguments: list[str]) -> int:
         context = _trust(order.ca)
         for module in _LATE:
             importlib.import_module(module)
-        os.chdir(order.folder)
-        tempfile.tempdir = order.folder
         confine(GATE_UID, GATE_UID, memory=MEMORY, cpu_seconds=CPU_SECONDS)
-        report = _work(order, context, options)
+        with _workplace():
+            report = _work(order, context, options)
     except RamnetError as error:
         report = Report(str(error))
+    except OSError as error:
+        report = Report(f"no room to fetch the policy: {error.strerror}")
     sys.stdout.buffer.write(msgspec.json.encode(report))
     return 0
 
@@ -101,6 +105,20 @@ def _trust(ca: str | None) -> ssl.SSLContext:
         except OSError as error:
             raise RamnetError(f"{ca}: cannot be used: {error.strerror or error}") from error
     return context
+
+
+@contextlib.contextmanager
+def _workplace() -> Iterator[None]:
+    """A folder to work in; those that a killed predecessor has left are taken away."""
+    top = Path(tempfile.gettempdir())
+    for left in top.glob(f"{_PREFIX}*"):
+        if left.lstat().st_uid == os.getuid():
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
+        tempfile.tempdir = folder
+        os.chdir(folder)
+        yield
+        os.chdir("/")
 
 
 def _work(order: Order, context: ssl.SSLContext, options: argparse.Namespace) -> Report:

@@ -28,8 +28,6 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
     token: str = ""
     """Of ``token``; empty takes the one that was kept. ``root`` or ``url`` has the keys then."""
     rules: Rules | None = None
-    folder: str = ""
-    """Where to work: its own, and empty."""
 
 
 class Report(msgspec.Struct, forbid_unknown_fields=True):

@@ -199,7 +199,7 @@ class SessionKeeper:
         )
         place = way.place if way else None
         try:
-            return await send(order, run_dir=self._config.run_dir, kept=kept, place=place)
+            return await send(order, kept=kept, place=place)
         finally:
             if kept is not None:
                 os.close(kept)

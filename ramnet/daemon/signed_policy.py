@@ -19,7 +19,7 @@ from ramnet.audit import timestamp
 from ramnet.config import Config
 from ramnet.daemon import freshness, memfd
 from ramnet.daemon.fetch_order import Order
-from ramnet.daemon.fetching import TIME_LIMIT, Fetched, WayOut, clear, send
+from ramnet.daemon.fetching import TIME_LIMIT, Fetched, WayOut, send
 from ramnet.daemon.freshness import Freshness
 from ramnet.daemon.policy_keeper import write_whole
 from ramnet.errors import PolicyError, RamnetError
@@ -62,7 +62,7 @@ class SignedPolicyKeeper:
     ) -> None:
         """``alarm`` takes a sentence on an attack; ``way_out`` says how a gate gets out now."""
         self.source, self._settings = config.policy, config.trust
-        self._run_dir, self._file = config.run_dir, Path(config.state_dir) / BUNDLE
+        self._file = Path(config.state_dir) / BUNDLE
         self._compile, self._install, self._way_out = compile_, install, way_out
         self._tell, self._alarm = tell, alarm
         self._bundle: int | None = None
@@ -94,7 +94,6 @@ class SignedPolicyKeeper:
     async def start(self) -> None:
         """Put what was kept in force, else what the server has, else nothing at all."""
         async with self._busy:
-            clear(self._run_dir)
             if await self._use_what_was_kept():
                 return
             await self._ask()
@@ -220,7 +219,7 @@ class SignedPolicyKeeper:
             ca=self._settings.ca,
         )
         place = way.place if way else None
-        return await send(order, run_dir=self._run_dir, kept=kept, place=place)
+        return await send(order, kept=kept, place=place)
 
     async def _take(self, fetched: Fetched, origin: str, *, heard: bool) -> bool:
         """Put in force what was brought; False leaves everything as it was."""
@@ -240,6 +239,7 @@ class SignedPolicyKeeper:
         self._fresh = Freshness(report.expires, report.seen, heard)
         if heard:
             await self._keep()
+        self._use_the_copy_on_disk()
         await self._look_at_the_clock()
         return True
 
@@ -288,6 +288,16 @@ class SignedPolicyKeeper:
             await self._install(None, words)
         else:
             await self._install(self._blob, "", words)
+
+    def _use_the_copy_on_disk(self) -> None:
+        """Once it is there, so that between two fetches nothing of it takes memory."""
+        if self.kept_error is not None:
+            return
+        with contextlib.suppress(OSError):
+            copy = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            assert self._bundle is not None
+            os.close(self._bundle)
+            self._bundle = copy
 
     async def _keep(self) -> None:
         """Without room for a copy, enforcing goes on."""

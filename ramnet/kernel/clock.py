@@ -10,6 +10,7 @@ _SIZE_OF_TIMEX: Final = 512
 
 
 def is_synchronised() -> bool:
-    """False before NTP has set it; also False for ever where nothing tells the kernel."""
+    """False before NTP has set it, where nothing tells the kernel, and where we may not ask."""
     libc = ctypes.CDLL(None, use_errno=True)
-    return bool(libc.adjtimex(ctypes.create_string_buffer(_SIZE_OF_TIMEX)) != _TIME_ERROR)
+    state = libc.adjtimex(ctypes.create_string_buffer(_SIZE_OF_TIMEX))
+    return bool(0 <= state < _TIME_ERROR)

@@ -141,7 +141,9 @@ def _documents(updater: Updater, groups: Iterable[str]) -> Iterator[tuple[str, b
         if info.length > MAX_DOCUMENT:
             raise RefusedError("oversized", f"{path}: larger than {MAX_DOCUMENT} bytes")
         where = updater.find_cached_target(info) or updater.download_target(info)
-        yield path, Path(where).read_bytes()
+        data = Path(where).read_bytes()
+        info.verify_length_and_hashes(data)  # what is used, and not what was there a moment ago
+        yield path, data
 
 
 def _paths(groups: Iterable[str]) -> Iterator[tuple[str, str]]:

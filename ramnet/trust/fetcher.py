@@ -91,12 +91,19 @@ class HttpsFetcher(FetcherInterface):
             response.read()
             return iter([self._timestamp])
         if response.status != http.client.OK:
-            self.close()  # a body of any length may follow
-            self._connection = None
+            self._pass_over(response)
             raise DownloadHTTPError(f"the server says {response.status}", response.status)
         if self.file == TIMESTAMP:
             self.etag = response.headers.get("ETag", "")[:200]
         return self._chunks(response)
+
+    def _pass_over(self, response: http.client.HTTPResponse) -> None:
+        """The body of an error: a short one is read, so that the connection stays of use."""
+        if response.length is not None and response.length <= _CHUNK:
+            response.read()
+        else:
+            self.close()
+            self._connection = None
 
     def _chunks(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
         while True:

@@ -1,6 +1,7 @@
 """The control socket, with curl as its client and with clients that misbehave."""
 
 import asyncio
+import grp
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from ramnet.daemon import control
 from ramnet.daemon.client import ask
 from ramnet.daemon.control import Control, Route
 from ramnet.errors import KernelRefusedError, NotRunningError, RamnetError
+from ramnet.ruleset import GATE_UID
 
 NOBODY = 65534
 
@@ -27,6 +29,10 @@ async def status() -> dict[str, str]:
 
 async def down() -> dict[str, str]:
     return {"state": "down"}
+
+
+async def echo(body: bytes) -> dict[str, str]:
+    return {"body": body.decode()}
 
 
 async def failing() -> None:
@@ -43,6 +49,7 @@ def serve(path: Path, client: Callable[[], Any]) -> Any:
                 ("GET", "/v1/status"): Route(status),
                 ("POST", "/v1/down"): Route(down, root_only=True),
                 ("POST", "/v1/fail"): Route(failing),
+                ("POST", "/v1/change"): Route(echo, changes=True, body=True),
             },
         )
         await served.start()
@@ -199,6 +206,49 @@ def test_others_who_hold_every_place_do_not_keep_root_out(monkeypatch: pytest.Mo
                 return ask(path, "GET", "/v1/status")
 
         assert serve(path, client) == {"state": "enforcing"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+@pytest.mark.parametrize(
+    ("user", "group", "further", "code"),
+    [
+        (0, 0, [], 200),
+        (NOBODY, NOBODY, [], 403),
+        (NOBODY, 4711, [], 200),
+        (NOBODY, NOBODY, [4712, 4711], 200),
+        (NOBODY, NOBODY, [4712], 403),
+        (GATE_UID, 4711, [], 403),
+    ],
+)
+def test_who_may_change(
+    monkeypatch: pytest.MonkeyPatch, user: int, group: int, further: list[int], code: int
+) -> None:
+    monkeypatch.setattr(grp, "getgrnam", lambda _: grp.struct_group(("ramnet", "x", 4711, [])))
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder, "control.sock")
+
+        def client() -> str:
+            return subprocess.run(
+                ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket", path,
+                 "-d", "x", "http://ramnet/v1/change"],
+                capture_output=True, text=True, check=True, user=user, group=group,
+                extra_groups=further,
+            ).stdout  # fmt: skip
+
+        assert serve(path, client) == str(code)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000, control.MAX_BODY])
+def test_a_body_arrives_whole(path: Path, size: int) -> None:
+    body = b"x" * size
+    answer = serve(path, lambda: ask(path, "POST", "/v1/change", body))
+    assert answer == {"body": body.decode()}
+
+
+def test_a_body_that_is_too_long_is_refused(path: Path) -> None:
+    with pytest.raises((RamnetError, NotRunningError)):
+        serve(path, lambda: ask(path, "POST", "/v1/change", b"x" * (control.MAX_BODY + 1)))
 
 
 def test_a_stale_socket_is_replaced(path: Path) -> None:

@@ -19,6 +19,7 @@ from tests.trust.server import serving
 from tests.trust.site import Site
 
 from .conftest import Bench, Running
+from .connect_proxy import connect_proxy
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason="needs root: the service changes its user"
@@ -93,7 +94,17 @@ def test_the_published_policy_is_in_force(fleet: Fleet) -> None:
     assert policy["source"] == policy["configured"] == fleet.site.server.url
     assert policy["signed"]["state"] == "fresh"
     assert fleet.bundle.stat().st_mode & 0o777 == 0o600
-    assert list((fleet.bench.folder / "run" / "fetch").iterdir()) == []
+
+
+def test_between_two_fetches_nothing_of_them_takes_memory(fleet: Fleet) -> None:
+    """Of what is held in memory files, only the compiled policy is left."""
+    run = fleet.start()
+    fleet.refresh()
+    open_files = Path(f"/proc/{run.process.pid}/fd").iterdir()
+    held = {
+        str(file.readlink()).split()[0] for file in open_files if "memfd" in str(file.readlink())
+    }
+    assert held == {"/memfd:policy"}
 
 
 def test_a_change_is_in_force_at_refresh(fleet: Fleet) -> None:
@@ -111,6 +122,15 @@ def test_a_change_is_in_force_by_itself(fleet: Fleet) -> None:
     fleet.site.publish(2)
     run.wait_for("is in force")
     assert fleet.version() == 2
+
+
+def test_the_corporate_proxy_is_the_way_where_there_is_one(fleet: Fleet) -> None:
+    with connect_proxy() as proxy:
+        fleet.configure(extra_tables=f'[proxy]\nparent = "http://127.0.0.1:{proxy.port}"\n')
+        run = fleet.start()
+        assert fleet.version() == 1
+        assert proxy.connected == [f"127.0.0.1:{fleet.site.server.port}"]
+        run.stop()
 
 
 def test_without_the_server_what_was_kept_is_in_force_at_once(fleet: Fleet) -> None:

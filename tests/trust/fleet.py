@@ -134,9 +134,9 @@ def staleness(machines: int, refresh: float) -> Sequence[float]:
     found = []
     for _ in range(machines):
         at = chance.uniform(0, refresh)  # when it was started
-        while at < 10 * refresh:
+        while at < 50 * refresh:
             at += refresh * chance.uniform(0.9, 1.0)
-        found.append(at - 10 * refresh)
+        found.append(at - 50 * refresh)
     return sorted(found)
 
 

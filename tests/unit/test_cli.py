@@ -147,7 +147,9 @@ DOCUMENT: dict[str, Any] = {
         "age_s": 12.0,
         "error": None,
         "last_good_error": None,
+        "signed": {"state": "expired", "seen": "2026-11-27 01:00 UTC", "expires": "2026-11-26"},
     },
+    "session": {"enforce": True, "subject": "dev@acme.example", "expires": "2026-11-28"},
     "scopes": [
         {
             "name": "dockerd",
@@ -174,6 +176,8 @@ def test_status(machine: Machine, monkeypatch: pytest.MonkeyPatch, state: str, c
         "uid=chrony",
         "dockerd has a proxy",
         "1 d 1 h",
+        "expired heard 2026-11-27 01:00 UTC, expires 2026-11-26",
+        "session  dev@acme.example, until 2026-11-28",
     ):
         assert words in result.stdout
     assert "\x1b" not in result.stdout

@@ -16,15 +16,18 @@ from ramnet.caveats.facts import (
     Listener,
     Process,
     Redirection,
+    SignedFacts,
     Sockets,
 )
-from ramnet.config import Config, Proxy, Resolver, Scope
+from ramnet.config import Config, Proxy, Resolver, Scope, Session, Trust
 from tests.unit.caveats.build import CONFIG, HERE, NOTHING, docker, look, scope
 
 AWAY = Unseen("a reason")
 ALWAYS = {"push-pull", "cli-fetches"}
 WSL = "5.15.153.1-microsoft-standard-WSL2"
 AFAR = Config(policy="/p", scopes=[Scope(name="s")], proxy=Proxy(explicit=["192.0.2.2:3128"]))
+LIFTED = Config(policy="/p", scopes=[Scope(name="s")], session=Session(absent="unrestricted"))
+KEPT = Config(policy="/p", scopes=[Scope(name="s")], trust=Trust(on_stale="keep"))
 OPEN = Config(policy="/p", scopes=[Scope(name="s")], resolver=Resolver(containers_dns="allow"))
 
 
@@ -42,8 +45,15 @@ def test_what_cannot_be_looked_at_is_never_absent() -> None:
         processes=AWAY,
         homes=AWAY,
         policy=AWAY,
+        signed=AWAY,
     )
-    configured = {"exemptions", "containers-dns-open", "windows-containers", *ALWAYS}
+    configured = {
+        "exemptions",
+        "unrestricted-when-signed-out",
+        "containers-dns-open",
+        "windows-containers",
+        *ALWAYS,
+    }
     for report in examine(hidden):
         if report.caveat.code not in configured:
             assert report.finding.state is State.UNKNOWN
@@ -85,6 +95,11 @@ NEW = DockerDaemon(7, "28.5.2", names_dns=False)
             State.UNKNOWN,
         ),
         ("containers-dns-open", {"config": OPEN}, State.ACTIVE),
+        ("unrestricted-when-signed-out", {"config": LIFTED}, State.ACTIVE),
+        ("policy-stale", {"signed": SignedFacts("fresh", "t")}, State.ABSENT),
+        ("policy-stale", {"signed": SignedFacts("expired", "t")}, State.ACTIVE),
+        ("policy-stale", {"signed": SignedFacts("overdue", "t")}, State.COVERED),
+        ("policy-stale", {"signed": SignedFacts("overdue", "t"), "config": KEPT}, State.ACTIVE),
         ("docker-proxies", {"dockers": docker(registries=AWAY)}, State.UNKNOWN),
         (
             "buildx-kubernetes",
