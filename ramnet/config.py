@@ -121,6 +121,79 @@ class Denial(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     tls: Literal["certificate", "alert"] = "certificate"
 
 
+class Trust(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Whom to believe where ``policy`` is the URL of a signed repository, and how often to ask."""
+
+    root: str | None = None
+    """Absolute path of the ``root.json`` that ``ramnet policy keygen`` made."""
+    refresh: int | str = "1h"
+    """Between two fetches: seconds, or a number with s, m or h; 10 s to 24 h."""
+    grace: int | str = "24h"
+    """How long a policy is enforced after what signs it has expired."""
+    on_stale: Literal["refuse", "keep"] = "refuse"
+    """What happens then."""
+    ca: str | None = None
+    """PEM of authorities that the server's certificate may be from, beside the machine's own."""
+
+    def __post_init__(self) -> None:
+        for key in ("root", "ca"):
+            _check_absolute(key, getattr(self, key))
+        if not 10 <= self.refresh_seconds <= 86400:
+            raise ValueError(f"refresh: {self.refresh!r} is not between 10 s and 24 h")
+        duration("grace", self.grace)
+
+    @property
+    def refresh_seconds(self) -> float:
+        """``refresh``, in seconds."""
+        return duration("refresh", self.refresh)
+
+    @property
+    def grace_seconds(self) -> float:
+        """``grace``, in seconds."""
+        return duration("grace", self.grace)
+
+
+_ALGORITHMS: Final = frozenset(
+    ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+)
+
+
+class Session(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Who may use the policy: people who are signed in to the organisation."""
+
+    enforce: bool = False
+    """Nothing is reachable for who is not signed in."""
+    allowed_orgs: list[str] = []
+    """A person must be in one of them; none are any."""
+    registry_json: str | None = None
+    """Docker's file ``{"allowedOrgs": [...]}``, for further ones."""
+    allow: list[str] = []
+    """Hosts that signing in needs, reachable without."""
+    absent: Literal["policy", "unrestricted"] = "policy"
+    """What holds for who is not signed in, where that is not enforced."""
+    issuer: str | None = None
+    audience: str | None = None
+    jwks: str | None = None
+    """The issuer's keys: an absolute path, or an ``https://`` URL."""
+    algorithms: list[str] = field(default_factory=lambda: ["RS256", "ES256", "EdDSA"])
+    organizations_claim: str = "organizations"
+    groups_claim: str = "groups"
+
+    def __post_init__(self) -> None:
+        _check_absolute("registry_json", self.registry_json)
+        if self.jwks is not None and not self.jwks.startswith("https://"):
+            _check_absolute("jwks", self.jwks)
+        if unknown := [name for name in self.algorithms if name not in _ALGORITHMS]:
+            known = ", ".join(sorted(_ALGORITHMS))
+            raise ValueError(f"algorithms: {unknown[0]!r} is none of {known}")
+        if self.jwks is not None and not (self.issuer and self.audience and self.algorithms):
+            raise ValueError("jwks: issuer, audience and algorithms are needed with it")
+        if self.enforce and self.jwks is None:
+            raise ValueError("enforce: jwks is needed, or nobody can sign in")
+        if self.enforce and self.absent == "unrestricted":
+            raise ValueError('absent: "unrestricted" and enforce = true contradict each other')
+
+
 class Exempt(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Traffic that a machine needs for itself and that passes by the gate; status lists it."""
 
@@ -146,7 +219,7 @@ class Config(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """The whole of ``ramnet.toml``."""
 
     policy: str
-    """Absolute path of the policy document."""
+    """Absolute path of the policy document, or the ``https://`` URL of a signed repository."""
     scopes: list[Scope] = field(name="scope")
     state_dir: str = "/var/lib/ramnet"
     control_socket: str = "/run/ramnet/control.sock"
@@ -154,6 +227,13 @@ class Config(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     proxy: Proxy = field(default_factory=Proxy)
     denial: Denial = field(default_factory=Denial)
     exempt: list[Exempt] = []
+    trust: Trust = field(default_factory=Trust)
+    session: Session = field(default_factory=Session)
+
+    @property
+    def signed(self) -> bool:
+        """Whether the policy comes from a signed repository."""
+        return self.policy.startswith("https://")
 
     @property
     def run_dir(self) -> Path:
@@ -161,9 +241,9 @@ class Config(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
         return Path(self.control_socket).parent
 
     def __post_init__(self) -> None:
-        for key in ("policy", "state_dir", "control_socket"):
-            if not getattr(self, key).startswith("/"):
-                raise ValueError(f"{key}: {getattr(self, key)!r} is not an absolute path")
+        for key in ("state_dir", "control_socket"):
+            _check_absolute(key, getattr(self, key))
+        _check_policy(self)
         if len(self.control_socket.encode()) > _SUN_PATH_MAX:
             raise ValueError(f"control_socket: longer than {_SUN_PATH_MAX} bytes")
         if not self.scopes:
@@ -222,6 +302,36 @@ def _checked(key: str, text: str, parse: Callable[[str], object]) -> None:
         parse(text)
     except ValueError as error:
         raise ValueError(f"{key}: {error}") from error
+
+
+def duration(key: str, value: int | str) -> float:
+    """``90``, ``90s``, ``15m`` or ``1h`` in seconds. Raises ValueError, naming ``key``."""
+    match = re.fullmatch(r"(\d{1,9})([smh]?)", str(value))
+    if match is None:
+        raise ValueError(f"{key}: {value!r} is no duration such as 90, 90s, 15m or 1h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _check_absolute(key: str, path: str | None) -> None:
+    if path is not None and not path.startswith("/"):
+        raise ValueError(f"{key}: {path!r} is not an absolute path")
+
+
+def _check_policy(config: Config) -> None:
+    if not config.signed:
+        if "://" in config.policy:
+            raise ValueError(f"policy: {config.policy!r} is neither a path nor an https:// URL")
+        _check_absolute("policy", config.policy)
+        return
+    try:
+        url = urlsplit(config.policy)
+        valid = bool(url.hostname) and url.port != 0 and url.username is None
+    except ValueError:
+        valid = False
+    if not valid or url.query or url.fragment:
+        raise ValueError(f"policy: {config.policy!r} is not https://HOST[:PORT][/PATH]")
+    if config.trust.root is None:
+        raise ValueError("trust.root: a policy from a URL needs the root.json that is trusted")
 
 
 def _check_parent(parent: str) -> None:

@@ -8,7 +8,7 @@ rich or pyroute2. Exit codes are a contract: 0 yes or done, 1 no, denied or find
 import click
 
 from ramnet import __version__
-from ramnet.cli import ca, facts, policy, publish, service
+from ramnet.cli import ca, caveats, facts, policy, publish, service
 from ramnet.cli.common import Group
 
 
@@ -23,7 +23,11 @@ for _command in (
     service.hold,
     service.down,
     service.status,
+    service.refresh,
+    service.sign_in,
+    service.sign_out,
     service.exec_,
+    caveats.caveats,
     facts.check,
     facts.events,
     facts.rules,

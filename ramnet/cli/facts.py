@@ -29,10 +29,10 @@ def check(ctx: click.Context, hosts: tuple[str, ...], config_path: Path, as_json
 
     Without a port the question is whether any port of it is allowed. The service is not asked.
     """
-    from ramnet.cli.policy import load_policy
+    from ramnet.cli.policy import own_policy
     from ramnet.policy import InvalidNameError, normalise, split_host_port
 
-    policy = load_policy(Path(config.load(config_path).policy))
+    policy = own_policy(config.load(config_path))
     answers: list[dict[str, Any]] = []
     for text in hosts:
         try:

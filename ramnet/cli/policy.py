@@ -34,11 +34,32 @@ def load_document(path: Path) -> "Document":
     return read_document(read_bytes(path), source=str(path))
 
 
-def load_policy(path: Path) -> "Policy":
-    """Read and compile a policy document. Raises PolicyError."""
+def own_document(settings: config.Config) -> "Document":
+    """This machine's: its file, or what was kept of its policy server's. Raises PolicyError."""
+    if not settings.signed:
+        return load_document(Path(settings.policy))
+    from ramnet.policy import read_document, unite
+    from ramnet.trust.bundle import BUNDLE, unpack
+
+    path = Path(settings.state_dir) / BUNDLE
+    if not path.exists():
+        raise PolicyError(
+            f"nothing has been fetched from {settings.policy} yet; try: ramnet refresh"
+        )
+    documents = unpack(read_bytes(path)).documents
+    return unite(
+        [
+            read_document(data, source=f"{settings.policy}/{name}")
+            for name, data in documents.items()
+        ]
+    )
+
+
+def own_policy(settings: config.Config) -> "Policy":
+    """The same, compiled. Raises PolicyError."""
     from ramnet.policy import Policy, compile_policy
 
-    return Policy(compile_policy(load_document(path)))
+    return Policy(compile_policy(own_document(settings)))
 
 
 @click.group()
@@ -104,7 +125,7 @@ def show(file: Path | None, config_path: Path, as_json: bool) -> None:
     """Show what a document says, this machine's own if no FILE is given."""
     import msgspec
 
-    document = load_document(file or Path(config.load(config_path).policy))
+    document = load_document(file) if file else own_document(config.load(config_path))
     entries = [
         {"entry": entry.text, "allowed": entry.allowed, "local": entry.local, "name": entry.name}
         for entry in document.entries

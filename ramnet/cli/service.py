@@ -1,13 +1,16 @@
 """``ramnet run``, ``down``, ``status`` and ``exec``."""
 
+import json
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from ramnet import config
-from ramnet.cli.common import config_option, json_option, print_json, require_root
+from ramnet.cli.common import config_option, json_option, print_json, printable, require_root
 from ramnet.errors import (
     ConfigError,
     KernelRefusedError,
@@ -18,6 +21,9 @@ from ramnet.errors import (
 
 if TYPE_CHECKING:
     from ramnet.daemon.guarded_scope import Enforcing
+
+FETCH_LIMIT = 120.0
+"""Seconds for what waits for a policy server."""
 
 
 @click.command()
@@ -33,7 +39,12 @@ def run(config_path: Path) -> None:
     require_root("ramnet run")
 
     async def serve() -> None:
-        means = Means(_enforcer, create_authority, release_own_hold=_release_own_hold)
+        means = Means(
+            _enforcer,
+            create_authority,
+            release_own_hold=_release_own_hold,
+            hold_the_bare=partial(_hold_the_bare, settings),
+        )
         await Service(settings, means).run()
 
     asyncio.run(serve())
@@ -62,6 +73,57 @@ def down(config_path: Path) -> None:
     except NotRunningError:
         _remove(settings)
     click.echo("down: nothing is restricted")
+
+
+@click.command()
+@config_option
+@json_option
+def refresh(config_path: Path, as_json: bool) -> None:
+    """Fetch the policy, or read its file, and have it in force now."""
+    from ramnet.daemon.client import ask
+
+    settings = config.load(config_path)
+    policy = ask(settings.control_socket, "POST", "/v1/refresh", time_limit=FETCH_LIMIT)
+    if as_json:
+        print_json(policy)
+    else:
+        version, organization = policy["version"], printable(policy["organization"])
+        click.echo(f"version {version} of {organization} is in force")
+
+
+@click.command("sign-in")
+@click.option(
+    "--token-file", type=click.File("r"), required=True, help="The token; - is standard input."
+)
+@config_option
+@json_option
+def sign_in(token_file: IO[str], config_path: Path, as_json: bool) -> None:
+    """Begin a session with a token of the organization's identity provider."""
+    from ramnet.daemon.client import ask
+
+    settings = config.load(config_path)
+    body = json.dumps({"token": token_file.read().strip()}).encode()
+    path = "/v1/sign-in"
+    session = ask(settings.control_socket, "POST", path, body, time_limit=FETCH_LIMIT)
+    if as_json:
+        print_json(session)
+    else:
+        click.echo(printable(f"signed in: {session['subject']}, until {session['expires']}"))
+
+
+@click.command("sign-out")
+@config_option
+@json_option
+def sign_out(config_path: Path, as_json: bool) -> None:
+    """End the session; where one is enforced, nothing is reachable from then on."""
+    from ramnet.daemon.client import ask
+
+    settings = config.load(config_path)
+    session = ask(settings.control_socket, "POST", "/v1/sign-out", time_limit=FETCH_LIMIT)
+    if as_json:
+        print_json(session)
+    else:
+        click.echo("signed out")
 
 
 @click.command()
@@ -157,6 +219,12 @@ def _release_own_hold() -> None:
     from ramnet.kernel.hold import HeldScope, release
 
     release(HeldScope(), only_hold=True)
+
+
+def _hold_the_bare(settings: config.Config, tell: Callable[[str], None]) -> None:
+    from ramnet.kernel.hold import HeldScope, hold_the_bare
+
+    hold_the_bare([HeldScope(s.name, s.netns, s.cgroup) for s in settings.scopes], tell)
 
 
 def enforcer_plan(settings: config.Config) -> dict[str, Any]:

@@ -37,14 +37,15 @@ class Adoption:
         """Give the order in force to the gate of a scope that appeared later."""
         keeper.order(self._order)
 
-    async def install(self, blob: int | None, reason: str) -> None:
+    async def install(self, blob: int | None, reason: str, notice: str = "") -> None:
         """Order it, and wait until every gate has adopted it.
 
         A gate that is down adopts it when it is back, so only a refusal undoes the order; that
-        raises PolicyError. ``blob`` is duplicated.
+        raises PolicyError. ``blob`` is duplicated; ``notice`` is added to what a refused person
+        reads.
         """
         previous = self._order
-        self._give(None if blob is None else os.dup(blob), reason)
+        self._give(None if blob is None else os.dup(blob), reason, notice)
         try:
             async with asyncio.timeout(LIMIT):
                 await self._news.until(lambda: self.complete or self._rejected() is not None)
@@ -52,7 +53,7 @@ class Adoption:
             return _close(previous)
         if (rejected := self._rejected()) is not None:
             _close(self._order)
-            self._give(previous.blob, previous.reason)
+            self._give(previous.blob, previous.reason, previous.notice)
             raise PolicyError(rejected.reason)
         return _close(previous)
 
@@ -60,8 +61,8 @@ class Adoption:
         answers = (keeper.answer for keeper in self._keepers())
         return next((answer for answer in answers if isinstance(answer, Rejected)), None)
 
-    def _give(self, blob: int | None, reason: str) -> None:
-        self._order = PolicyOrder(self._order.serial + 1, blob, reason)
+    def _give(self, blob: int | None, reason: str, notice: str) -> None:
+        self._order = PolicyOrder(self._order.serial + 1, blob, reason, notice)
         for keeper in self._keepers():
             keeper.order(self._order)
 

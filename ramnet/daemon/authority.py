@@ -139,6 +139,8 @@ def _privileged(path: Path) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise KernelRefusedError(f"{path}: {error.strerror}; run this as root") from error
+    except OSError as error:  # a read-only root, a full disk
+        raise RamnetError(f"{path}: {error.strerror}") from error
 
 
 def _update_store(*arguments: str) -> None:

@@ -48,6 +48,8 @@ class Adopt(msgspec.Struct, tag="adopt", frozen=True):
     """Put the policy of the one descriptor that comes along in force."""
 
     serial: int
+    notice: str = ""
+    """Added to every sentence of a refusal."""
 
 
 class RefuseAll(msgspec.Struct, tag="refuse-all", frozen=True):

@@ -12,18 +12,26 @@ TIME_LIMIT: Final = 15.0
 _MAX_ANSWER: Final = 16 << 20
 
 
-def ask(control_socket: str | Path, method: str, path: str) -> Any:
-    """The JSON that the service answers with.
+def ask(
+    control_socket: str | Path,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    *,
+    time_limit: float = TIME_LIMIT,
+) -> Any:
+    """The JSON that the service answers with, within ``time_limit`` seconds.
 
     Raises NotRunningError when nobody answers, KernelRefusedError when the caller may not ask,
     RamnetError with the service's own reason otherwise.
     """
-    request = f"{method} {path} HTTP/1.1\r\nHost: ramnet\r\nConnection: close\r\n\r\n"
+    request = f"{method} {path} HTTP/1.1\r\nHost: ramnet\r\nConnection: close\r\n"
+    request += f"Content-Length: {len(body)}\r\n\r\n" if body else "\r\n"
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(TIME_LIMIT)
+            sock.settimeout(time_limit)
             sock.connect(str(control_socket))
-            sock.sendall(request.encode("ascii"))
+            sock.sendall(request.encode("ascii") + body)
             answer = _read_all(sock)
     except PermissionError as error:
         raise KernelRefusedError(f"{control_socket}: {error.strerror}") from error

@@ -15,14 +15,17 @@ _MAX_COMPLAINT: Final = 2000
 _COMMAND: Final = (sys.executable, "-I", "-m", "ramnet.daemon.compile")
 
 
-async def compile_document(document: int, source: str, *, time_limit: float = TIME_LIMIT) -> int:
+async def compile_document(
+    document: int, source: str, *, many: bool = False, time_limit: float = TIME_LIMIT
+) -> int:
     """Compile what ``document`` (a descriptor at its beginning) holds; returns a sealed memfd.
 
+    ``many``: it holds several documents, whose union is compiled.
     Raises PolicyError with the compiler's own reason, or with how the child ended.
     """
     blob = _file(source, "policy")
     try:
-        complaint = await _run(document, source, blob, time_limit)
+        complaint = await _run(document, ["--many", source] if many else [source], blob, time_limit)
         if complaint is not None:
             raise PolicyError(complaint)
         if os.fstat(blob).st_size == 0:
@@ -34,11 +37,12 @@ async def compile_document(document: int, source: str, *, time_limit: float = TI
     return blob
 
 
-async def _run(document: int, source: str, blob: int, time_limit: float) -> str | None:
+async def _run(document: int, arguments: list[str], blob: int, time_limit: float) -> str | None:
     """None when all went well, else why not."""
+    source = arguments[-1]
     complaint = _file(source, "complaint")
     try:
-        child = Child([*_COMMAND, source], stdin=document, stdout=blob, stderr=complaint)
+        child = Child([*_COMMAND, *arguments], stdin=document, stdout=blob, stderr=complaint)
         try:
             async with asyncio.timeout(time_limit):
                 await child.wait()

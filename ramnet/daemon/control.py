@@ -3,13 +3,19 @@
 ::
 
     GET  /v1/status    the document of ``ramnet status --json``; anybody may read it
+    POST /v1/refresh   fetch or read the policy now; answers when it is in force
+    POST /v1/sign-in   {"token": JWT}; answers with the session when it is in force
+    POST /v1/sign-out  answers when the gates refuse what the session had opened
     POST /v1/down      take every rule away, answer, and end the service; root only
 
-One request a connection. Who asks is the kernel's word (SO_PEERCRED, unix(7)).
+What changes something is for root and the members of the group ``ramnet``. One request a
+connection. Who asks is the kernel's word (SO_PEERCRED and SO_PEERGROUPS, unix(7)). An answer
+other than 200 is ``{"error": SENTENCE}``.
 """
 
 import asyncio
 import contextlib
+import grp
 import json
 import socket
 import struct
@@ -20,15 +26,21 @@ from typing import Any, Final, NamedTuple
 
 from ramnet.errors import RamnetError
 from ramnet.wire.http import read_request_head
-from ramnet.wire.http_model import RequestHead
+from ramnet.wire.http_model import Chunked, Length, RequestHead
 from ramnet.wire.result import NeedMore
 
 MAX_HEAD: Final = 8192
+MAX_BODY: Final = 64 * 1024
+GROUP: Final = "ramnet"
+"""Whose members may change what root may, ``down`` excepted."""
 TIME_LIMIT: Final = 5.0
 """Seconds until a client must have asked."""
 MAX_CLIENTS: Final = 32
 """At once, root and everybody else counted apart: nobody keeps root out."""
 _UCRED: Final = struct.Struct("iII")  # pid, uid, gid
+_GID: Final = struct.Struct("I")
+_SO_PEERGROUPS: Final = 59
+_MAX_GROUPS: Final = 65536  # NGROUPS_MAX
 
 
 class Reply(NamedTuple):
@@ -41,8 +53,12 @@ class Reply(NamedTuple):
 class Route(NamedTuple):
     """What answers one method on one path."""
 
-    handle: Callable[[], Awaitable[Any]]
+    handle: Callable[..., Awaitable[Any]]
     root_only: bool = False
+    changes: bool = False
+    """For root and the group ``ramnet``."""
+    body: bool = False
+    """``handle`` takes the body of the request, at most ``MAX_BODY`` bytes."""
 
 
 class Control:
@@ -85,14 +101,17 @@ class Control:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(TIME_LIMIT):
-            head = await _read_head(reader)
-        reply = await self._answer(head, _peer_uid(writer))
+            head, rest = await _read_head(reader)
+            body = await _read_body(reader, head, rest)
+        reply = await self._answer(head, body, writer)
         writer.write(_encode(reply, head_only=head is not None and head.method == "HEAD"))
         async with asyncio.timeout(TIME_LIMIT):
             await writer.drain()
 
-    async def _answer(self, head: RequestHead | None, uid: int) -> Reply:
-        if head is None:
+    async def _answer(
+        self, head: RequestHead | None, body: bytes | None, writer: asyncio.StreamWriter
+    ) -> Reply:
+        if head is None or body is None:
             return _error(HTTPStatus.BAD_REQUEST, "this is not an HTTP/1.1 request")
         path = head.target.partition("?")[0]
         method = "GET" if head.method == "HEAD" else head.method
@@ -101,26 +120,61 @@ class Control:
             if any(known == path for _, known in self._routes):
                 return _error(HTTPStatus.METHOD_NOT_ALLOWED, f"{path} does not take {method}")
             return _error(HTTPStatus.NOT_FOUND, f"there is no {path}")
-        if route.root_only and uid != 0:
+        if route.root_only and _peer_uid(writer) != 0:
             return _error(HTTPStatus.FORBIDDEN, "only root may do that")
+        if route.changes and not _may_change(writer):
+            return _error(HTTPStatus.FORBIDDEN, f"only root and the group {GROUP} may do that")
         try:
-            return Reply(HTTPStatus.OK, await route.handle())
+            given = (body,) if route.body else ()
+            return Reply(HTTPStatus.OK, await route.handle(*given))
         except RamnetError as error:
             return _error(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
         except Exception as error:  # the service goes on whatever one answer stumbles over
             return _error(HTTPStatus.INTERNAL_SERVER_ERROR, f"unexpected {error!r}")
 
 
-async def _read_head(reader: asyncio.StreamReader) -> RequestHead | None:
+async def _read_head(reader: asyncio.StreamReader) -> tuple[RequestHead | None, bytes]:
+    """The head, and what came behind it already."""
     data = b""
     while True:
         piece = await reader.read(MAX_HEAD)
         data += piece
         head = read_request_head(data, limit=MAX_HEAD)
         if isinstance(head, RequestHead):
-            return head
+            return head, data[head.length :]
         if not isinstance(head, NeedMore) or not piece:
-            return None
+            return None, b""
+
+
+async def _read_body(
+    reader: asyncio.StreamReader, head: RequestHead | None, rest: bytes
+) -> bytes | None:
+    """As long as the head says (RFC 9112 section 6.3); None where that cannot be."""
+    if head is None or isinstance(head.body, Chunked):
+        return None
+    length = head.body.size if isinstance(head.body, Length) else 0
+    if length > MAX_BODY:
+        return None
+    try:
+        return rest[:length] + await reader.readexactly(max(length - len(rest), 0))
+    except asyncio.IncompleteReadError:
+        return None
+
+
+def _may_change(writer: asyncio.StreamWriter) -> bool:
+    """Root, or a member of the group, by primary or supplementary groups."""
+    if _peer_uid(writer) == 0:
+        return True
+    try:
+        wanted = grp.getgrnam(GROUP).gr_gid
+    except KeyError:
+        return False
+    sock = writer.get_extra_info("socket")
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    groups = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_GROUPS * _GID.size)
+    return wanted == _UCRED.unpack(credentials)[2] or wanted in (
+        gid for (gid,) in _GID.iter_unpack(groups)
+    )
 
 
 def _peer_uid(writer: asyncio.StreamWriter) -> int:

@@ -36,6 +36,8 @@ class PolicyOrder:
     serial: int
     blob: int | None
     reason: str = ""
+    notice: str = ""
+    """What every refusal says besides; only with a blob."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,11 @@ class GateKeeper:
         self._channel: socket.socket | None = None
         self._unanswered, self._deaf = 0, False
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What is near the scope, as the gate was told last."""
+        return self._surroundings
 
     def start(self) -> None:
         """Start the gate, and go on doing so whenever it ends."""
@@ -234,7 +241,7 @@ class GateKeeper:
         if order.blob is None:
             self._send(channel.RefuseAll(order.serial, order.reason))
         else:
-            self._send(channel.Adopt(order.serial), [order.blob])
+            self._send(channel.Adopt(order.serial, order.notice), [order.blob])
 
     def _send(self, message: channel.ToGate, fds: Sequence[int] = ()) -> None:
         if self._channel is None:

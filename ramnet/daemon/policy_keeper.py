@@ -96,6 +96,19 @@ class PolicyKeeper:
             await asyncio.sleep(POLL)
             await self.look()
 
+    async def refresh(self) -> None:
+        """Read the document now, changed or not. Raises PolicyError when it is refused."""
+        self._seen = signature(self.source)
+        if not await self._try(self.source):
+            raise PolicyError(self.error or "the policy was refused")
+
+    async def use_groups(self, groups: tuple[str, ...]) -> None:
+        """A file is for everybody."""
+
+    def warnings(self) -> list[str]:
+        """A file has nothing to warn of."""
+        return []
+
     async def look(self) -> None:
         """Take up a change of the document, if there is one and it has settled."""
         now = signature(self.source)
@@ -154,7 +167,7 @@ class PolicyKeeper:
     async def _keep(self, document: int) -> None:
         """Keep a copy of what is in force; without room for it, enforcing goes on."""
         try:
-            await asyncio.to_thread(_write_whole, self._last_good, document)
+            await asyncio.to_thread(write_whole, self._last_good, document)
             self.kept_error = None
         except OSError as error:
             self.kept_error = f"cannot keep a copy in {self._last_good}: {error.strerror}"
@@ -206,7 +219,7 @@ def _copy(fd: int, path: Path, found: os.stat_result) -> int:
     return copy
 
 
-def _write_whole(path: Path, document: int) -> None:
+def write_whole(path: Path, document: int) -> None:
     """Replace ``path`` by what ``document`` holds, durably, whole or not at all."""
     temporary = path.with_name(f".{path.name}.new")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

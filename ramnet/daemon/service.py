@@ -11,22 +11,28 @@ from pathlib import Path
 from typing import Any, Final
 
 from ramnet.audit import Event, EventLog
+from ramnet.caveats.embedded_dns import shared_dns
+from ramnet.caveats.facts import DockerDaemon, DockerProxy
+from ramnet.caveats.proxies import unknown_proxies
 from ramnet.config import Config, Scope
 from ramnet.daemon import authority, places, status
+from ramnet.daemon.admission import Admission
 from ramnet.daemon.adoption import Adoption
+from ramnet.daemon.builder_watch import BuilderWatch
 from ramnet.daemon.compiler import compile_document
 from ramnet.daemon.control import Control, Route
-from ramnet.daemon.docker_dns import shared_dns
-from ramnet.daemon.docker_proxies import unknown_proxies
+from ramnet.daemon.fetching import WayOut
 from ramnet.daemon.gate_keeper import WORKER, GateKeeper
 from ramnet.daemon.guarded_scope import Enforcing, GuardedScope, MakeEnforcer, gate_spec
 from ramnet.daemon.news import News
 from ramnet.daemon.notify import notify, watchdog_interval
 from ramnet.daemon.policy_keeper import Compile, PolicyKeeper
 from ramnet.daemon.scope_life import ScopeLife
+from ramnet.daemon.session_keeper import SessionKeeper
+from ramnet.daemon.signed_policy import SignedPolicyKeeper
 from ramnet.errors import RamnetError
-from ramnet.kernel.docker import DockerProxy, gather_proxies
-from ramnet.kernel.docker_daemons import DockerDaemon, gather_daemons
+from ramnet.kernel.docker import gather_proxies
+from ramnet.kernel.docker_daemons import RunningDocker, gather_daemons, running_dockers
 
 LOOK: Final = 0.25
 """Seconds between two looks at the surroundings of every scope."""
@@ -49,9 +55,12 @@ class Means:
     compile_: Compile = compile_document
     docker_proxies: Callable[[], list[DockerProxy]] = gather_proxies
     docker_daemons: Callable[[], list[DockerDaemon]] = gather_daemons
+    running_dockers: Callable[[], list[RunningDocker]] = running_dockers
     log: Callable[[str], None] = _to_stderr
     release_own_hold: Callable[[], None] = lambda: None
     """Called when every scope has its rules: what ``hold`` did without a configuration ends."""
+    hold_the_bare: Callable[[Callable[[str], None]], None] = lambda _: None
+    """Called when the start is refused: whatever scope has no rules is held; takes the log."""
 
 
 class Service:
@@ -72,21 +81,59 @@ class Service:
         self._state, self._decided, self._started = "starting", False, False
         self._ca_problem: str | None = None
         self._docker_problems: list[str] = []
+        self._builders = BuilderWatch(self.tell, means.running_dockers)
         self._end = asyncio.Event()
         self._news = News()
         self._adoption = Adoption(self._keepers, self._news)
-        self._policy = PolicyKeeper(
-            Path(config.policy),
-            Path(config.state_dir),
-            compile_=means.compile_,
-            install=self._adoption.install,
+        allow = config.session.allow
+        self._admission = Admission(self._adoption.install, means.compile_, allow)
+        self._policy = self._make_policy_keeper()
+        self._session = SessionKeeper(
+            config,
+            self._admission,
+            use_groups=self._policy.use_groups,
+            way_out=self._way_out,
             tell=self.tell,
         )
         routes = {
             ("GET", "/v1/status"): Route(self._status),
+            ("POST", "/v1/refresh"): Route(self._refresh, changes=True),
+            ("POST", "/v1/sign-in"): Route(self._sign_in, changes=True, body=True),
+            ("POST", "/v1/sign-out"): Route(self._sign_out, changes=True),
             ("POST", "/v1/down"): Route(self._down, root_only=True),
         }
         self._control = Control(Path(config.control_socket), routes)
+
+    def _make_policy_keeper(self) -> PolicyKeeper | SignedPolicyKeeper:
+        install, config = self._admission.install, self._config
+        if config.signed:
+            return SignedPolicyKeeper(
+                config,
+                compile_=compile_document,
+                install=install,
+                tell=self.tell,
+                alarm=self._alarm,
+                way_out=self._way_out,
+            )
+        return PolicyKeeper(
+            Path(config.policy),
+            Path(config.state_dir),
+            compile_=self._means.compile_,
+            install=install,
+            tell=self.tell,
+        )
+
+    def _way_out(self) -> WayOut | None:
+        """That of the first scope that is there."""
+        for keeper in self._keepers():
+            return WayOut(keeper.place, keeper.spec, keeper.surroundings)
+        return None
+
+    def _alarm(self, sentence: str) -> None:
+        """An attack on the policy: for the log of what was refused, too."""
+        event = Event(scope="service", kind="service", verdict="refused", reason=sentence)
+        self._events.write(event)
+        self._means.log(sentence)
 
     def tell(self, sentence: str) -> None:
         """One event for the audit log and one line for the journal."""
@@ -107,8 +154,12 @@ class Service:
 
     def _guard(self) -> None:
         """Rules first, for every scope; what comes from then on waits or is refused."""
-        for life in self._lives:
-            life.close_off(self._lives)
+        try:
+            for life in self._lives:
+                life.close_off(self._lives)
+        except RamnetError:
+            self._means.hold_the_bare(self.tell)
+            raise
         self._means.release_own_hold()
         self._ca = self._authority()
         for life in self._lives:
@@ -153,8 +204,10 @@ class Service:
                     duties.create_task(duty)
                     for duty in (
                         self._keep_policy(),
+                        self._session.watch(),
                         self._look_around(),
                         self._look_at_docker(),
+                        self._builders.run(),
                         self._report_news(),
                         self._feed_watchdog(),
                     )
@@ -166,6 +219,7 @@ class Service:
             raise group.exceptions[0] from None
 
     async def _keep_policy(self) -> None:
+        await self._session.start()
         await self._policy.start()
         self._decided = True
         self._report()
@@ -226,7 +280,8 @@ class Service:
         if not self._started and self._decided and self._adoption.complete:
             self._started = first = True
         if self._started:
-            serving = self._policy.in_force and all(k.serving for k in self._keepers())
+            admitted = self._admission.mode != "closed"
+            serving = admitted and self._policy.in_force and all(k.serving for k in self._keepers())
             state = "enforcing" if serving else "refusing"
         if state != self._state:
             self._state = state
@@ -244,15 +299,37 @@ class Service:
             self._config,
             state=self._state,
             uptime=time.monotonic() - self._began,
-            policy=status.describe_policy(self._policy, self._adoption.adopted),
+            policy=self._describe_policy(),
+            session=self._session.describe(),
             scopes=[life.describe() for life in self._lives],
             warnings=self._warnings(),
         )
 
     def _warnings(self) -> list[str]:
         found = [self._ca_problem, self._state_problem]
+        found += [*self._policy.warnings(), *self._session.warnings()]
         found += [line for life in self._lives for line in life.warnings()]
-        return [*filter(None, found), *status.config_warnings(self._config), *self._docker_problems]
+        found += [*status.config_warnings(self._config), *self._docker_problems]
+        return [*filter(None, found), *self._builders.warnings]
+
+    async def _sign_in(self, body: bytes) -> dict[str, Any]:
+        session = await self._session.sign_in(body)
+        self._report()
+        return session
+
+    async def _sign_out(self) -> dict[str, Any]:
+        session = await self._session.sign_out()
+        self._report()
+        return session
+
+    async def _refresh(self) -> dict[str, Any]:
+        await self._policy.refresh()
+        self._report()
+        return self._describe_policy()
+
+    def _describe_policy(self) -> dict[str, Any]:
+        follows = self._admission.mode == "policy"
+        return status.describe_policy(self._policy, self._adoption.adopted if follows else None)
 
     async def _down(self) -> dict[str, Any]:
         """Gates first, then the rules, so that nothing of the gates' dies half open."""

@@ -11,6 +11,7 @@ from ramnet import __version__
 from ramnet.config import Config, parse_endpoint
 from ramnet.daemon.channel import Adopted
 from ramnet.daemon.policy_keeper import PolicyKeeper
+from ramnet.daemon.signed_policy import SignedPolicyKeeper
 
 
 def document(
@@ -19,6 +20,7 @@ def document(
     state: str,
     uptime: float,
     policy: dict[str, Any],
+    session: dict[str, Any],
     scopes: list[dict[str, Any]],
     warnings: list[str],
 ) -> dict[str, Any]:
@@ -28,13 +30,16 @@ def document(
         "version": __version__,
         "supervisor": {"pid": os.getpid(), "uptime_s": round(uptime, 1)},
         "policy": policy,
+        "session": session,
         "scopes": scopes,
         "exempt": msgspec.to_builtins(config.exempt),
         "warnings": warnings,
     }
 
 
-def describe_policy(keeper: PolicyKeeper, adopted: Adopted | None) -> dict[str, Any]:
+def describe_policy(
+    keeper: PolicyKeeper | SignedPolicyKeeper, adopted: Adopted | None
+) -> dict[str, Any]:
     """The policy in force in its gates' own words, and what became of the newest document."""
     known = adopted if keeper.in_force else None
     return {
@@ -49,6 +54,7 @@ def describe_policy(keeper: PolicyKeeper, adopted: Adopted | None) -> dict[str, 
         "age_s": round(time.monotonic() - keeper.loaded, 1) if keeper.loaded else None,
         "error": keeper.error,
         "last_good_error": keeper.kept_error,
+        "signed": keeper.describe() if isinstance(keeper, SignedPolicyKeeper) else None,
     }
 
 

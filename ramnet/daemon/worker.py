@@ -167,7 +167,7 @@ class Conversation:
             case channel.Listen():
                 await self._gate.listen(_by_role(message.roles, fds))
             case channel.Adopt():
-                self._adopt(self._gate, message.serial, fds)
+                self._adopt(self._gate, message, fds)
             case channel.RefuseAll():
                 self._gate.replace_policy(Policy.empty(message.reason))
                 self._say(channel.Adopted(message.serial))
@@ -179,11 +179,13 @@ class Conversation:
         await self._gate.start(_by_role(message.roles, fds))
         self._say(channel.Ready())
 
-    def _adopt(self, gate: GateLike, serial: int, fds: list[int]) -> None:
+    def _adopt(self, gate: GateLike, order: channel.Adopt, fds: list[int]) -> None:
         (fd,) = fds
+        serial = order.serial
         try:
             policy = Policy(mmap.mmap(fd, 0, prot=mmap.PROT_READ))
             policy.verify()
+            policy.notice = order.notice
         except (PolicyError, OSError, ValueError) as error:
             self._say(channel.Rejected(serial, str(error)))
             return

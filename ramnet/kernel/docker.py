@@ -3,22 +3,15 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from ramnet.caveats.facts import DockerProxy
 
 DAEMON_JSON: Final = Path("/etc/docker/daemon.json")
 _MAX_BYTES: Final = 1 << 20
 _VARIABLES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 """As net/http ProxyFromEnvironment reads them."""
-
-
-@dataclass(frozen=True, slots=True)
-class DockerProxy:
-    """A proxy that dockerd is told to use, and where."""
-
-    where: str
-    url: str
 
 
 def gather_proxies(

@@ -5,54 +5,82 @@ configuration file that no dockerd reads says nothing. dockerd is root's, so its
 believed as far as their form is; they are bounded all the same.
 """
 
-import http.client
 import json
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
+from ramnet.caveats.facts import DockerDaemon
 from ramnet.kernel.docker import is_dockerd, read_bounded
+from ramnet.kernel.docker_api import DockerApi, DockerApiError
 
 _DEFAULT_CONFIG: Final = "/etc/docker/daemon.json"
 _DEFAULT_SOCKET: Final = "/run/docker.sock"
 """``/var/run`` is a link, and an absolute one would lead out of dockerd's own root."""
-_ANSWERS_WITHIN: Final = 2.0
-"""Seconds."""
-_MAX_BYTES: Final = 1 << 20
+
+
+class _Version(msgspec.Struct, rename="pascal"):
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
-class DockerDaemon:
-    """One dockerd as it runs.
+class RunningDocker:
+    """A dockerd and where it is to be found.
 
     Attributes:
-        pid: as this process sees it.
-        version: such as ``28.5.2``; None where its API did not say.
-        names_dns: whether containers are given name servers (``dns`` in daemon.json, ``--dns``),
-            so that the embedded resolver asks from the container and not from dockerd.
+        directory: the process in /proc.
+        socket: of its API, as it sees it.
+        names_dns: as ``DockerDaemon.names_dns``.
     """
 
-    pid: int
-    version: str | None
+    directory: Path
+    socket: str
     names_dns: bool
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return int(self.directory.name)
+
+    @property
+    def api(self) -> DockerApi:
+        """Its API."""
+        return DockerApi(self.inside(self.socket))
+
+    def inside(self, path: str) -> Path:
+        """An absolute path as this dockerd sees it."""
+        return self.directory / "root" / path.lstrip("/")
+
+    def daemon(self) -> DockerDaemon:
+        """What it is, with the version that its API tells."""
+        try:
+            version: str | None = self.api.get("/version", _Version).version
+        except DockerApiError:
+            version = None
+        return DockerDaemon(self.pid, version, self.names_dns)
+
+
+def running_dockers(proc: Path = Path("/proc")) -> list[RunningDocker]:
+    """Every dockerd of root's in view."""
+    return [_running(each) for each in sorted(proc.glob("[0-9]*")) if is_dockerd(each)]
 
 
 def gather_daemons(proc: Path = Path("/proc")) -> list[DockerDaemon]:
-    """Every dockerd of root's in view."""
-    return [_daemon(each) for each in sorted(proc.glob("[0-9]*")) if is_dockerd(each)]
+    """The same, each asked for its version."""
+    return [each.daemon() for each in running_dockers(proc)]
 
 
-def _daemon(directory: Path) -> DockerDaemon:
+def _running(directory: Path) -> RunningDocker:
     options = dict(_options(read_bounded(directory / "cmdline").decode(errors="replace")))
-    root = directory / "root"
-    document = _document(_inside(root, options.get("config-file", _DEFAULT_CONFIG)))
+    path = options.get("config-file", _DEFAULT_CONFIG)
+    document = _document(directory / "root" / path.lstrip("/"))
     hosts = document.get("hosts")
     named = [options.get("host", ""), *(hosts if isinstance(hosts, list) else ())]
-    names_dns = bool(document.get("dns")) or "dns" in options
-    return DockerDaemon(int(directory.name), _version(_inside(root, _socket(named))), names_dns)
+    return RunningDocker(directory, _socket(named), bool(document.get("dns")) or "dns" in options)
 
 
 def _socket(named: list[object]) -> str:
@@ -70,40 +98,9 @@ def _options(cmdline: str) -> Iterator[tuple[str, str]]:
         yield ("host" if name == "H" else name, value if sign else following)
 
 
-def _inside(root: Path, path: str) -> Path:
-    return root / path.lstrip("/")
-
-
 def _document(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(read_bounded(path))
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
-
-
-def _version(path: Path) -> str | None:
-    """What the Engine API says at ``GET /version``."""
-    connection = _UnixConnection(path)
-    try:
-        connection.request("GET", "/version")
-        said = json.loads(connection.getresponse().read(_MAX_BYTES))
-    except (OSError, http.client.HTTPException, ValueError):
-        return None
-    finally:
-        connection.close()
-    version = said.get("Version") if isinstance(said, dict) else None
-    return version if isinstance(version, str) else None
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """To the API of one dockerd."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_ANSWERS_WITHIN)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(_ANSWERS_WITHIN)
-        self.sock.connect(str(self._path))

@@ -13,7 +13,7 @@ from socket import socket
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ramnet import ruleset
-from ramnet.config import Config, Scope
+from ramnet.config import Config, Scope, parse_endpoint
 from ramnet.errors import KernelRefusedError
 from ramnet.kernel import cgroup, listeners, loopback, routes, scoping
 from ramnet.kernel.exemptions import read_exemption
@@ -176,9 +176,20 @@ class Enforcer:
         return self._standing.restore(sets=sets)
 
     def plan(self) -> str:
-        """The text that ``install`` would apply, with nothing applied."""
-        self._survey.read_near()
-        return self._state().render()
+        """The text that ``install`` would apply, with nothing applied.
+
+        Where the first ports of the gate's are another program's, ``install`` takes the next.
+        """
+        if not self.listeners:
+            self._survey.gate_ports = self._planned_ports()
+        return self._standing.plan().render()
+
+    def _planned_ports(self) -> frozenset[int]:
+        explicit = {parse_endpoint(text).port for text in self._explicit}
+        if self.tier is ruleset.Tier.ANYIP:
+            return frozenset(explicit)
+        ports = self._survey.ports
+        return frozenset({ports.resolver, ports.proxy, *explicit})
 
     def _state(self) -> ruleset.KernelState:
         return ruleset.plan_state(self._survey.situation())

@@ -28,6 +28,7 @@ _IFF_UP: Final = 0x1
 _IFF_NOARP: Final = 0x80
 _LOCAL_TABLE: Final = 100
 _RULE_PRIORITY: Final = 10
+_RT_TABLE_LOCAL: Final = 255
 _RTN_LOCAL: Final = "local"
 _RT_SCOPE_HOST: Final = 254
 _BACKLOG: Final = 4096
@@ -145,14 +146,18 @@ def _make_pair(device: str, room: int) -> None:
         _set_up(rtnetlink, device)
     # Answers come from addresses whose route is another; by our mark it is this one.
     _write(f"ipv4/conf/{device}/src_valid_mark", 1)
+    _take_local_addresses(device)
 
 
 def _furnish(device: str, *, ipv6: bool) -> None:
     for name in ("all", device):
         _write(f"ipv4/conf/{name}/rp_filter", 0)
+    _take_local_addresses(device)
     with IPRoute() as rtnetlink:
         loopback = rtnetlink.link_lookup(ifname="lo")[0]
         rtnetlink.link("set", index=loopback, state="up")
+        # Who asked from 127.0.0.1 is answered over the pair, as everybody.
+        rtnetlink.rule("del", family=socket.AF_INET, table=_RT_TABLE_LOCAL, priority=0)
         index = _set_up(rtnetlink, device)
         for family in (socket.AF_INET, socket.AF_INET6)[: 2 if ipv6 else 1]:
             rtnetlink.rule(
@@ -163,6 +168,12 @@ def _furnish(device: str, *, ipv6: bool) -> None:
                 type=_RTN_LOCAL, scope=_RT_SCOPE_HOST,
             )  # fmt: skip
             rtnetlink.route("add", family=family, dst="default", oif=index)
+
+
+def _take_local_addresses(device: str) -> None:
+    """Loopback and own addresses as source and destination, else martians (RFC 1812, 5.3.7)."""
+    for key in ("accept_local", "route_localnet"):
+        _write(f"ipv4/conf/{device}/{key}", 1)
 
 
 def _set_up(rtnetlink: IPRoute, device: str) -> int:

@@ -5,7 +5,9 @@ a rule does not need: boot waits for this. What cannot be read or reached is sai
 
 It never replaces the table of a running service. Where the lock is free, whatever table stands
 (an earlier hold, a dead service's) is replaced in one transaction; where it is taken, the table
-is only made if there is none, and the kernel sees to that.
+is only made if there is none, and the kernel sees to that. Its own table has no owner, since it
+must outlive this process and be anybody's to take over; an orphan, as a dead service leaves one,
+cannot lose its flags, so it is deleted and the table made in its place in that transaction.
 """
 
 import contextlib
@@ -23,6 +25,7 @@ from ramnet.kernel.nft import Nft
 from ramnet.kernel.sockdiag import ListeningPorts
 from ramnet.ruleset.hold import MARK_OF_HOLD, Held, Means, render_texts, table_of
 from ramnet.ruleset.notes import sysctls_before
+from ramnet.ruleset.table import has_flags, is_owned
 
 _R = TypeVar("_R")
 
@@ -119,6 +122,27 @@ def hold(orders: Orders, tell: Callable[[str], None]) -> int:
     return code
 
 
+def hold_the_bare(scopes: list[HeldScope], tell: Callable[[str], None]) -> None:
+    """Hold the scopes that have no rules of ours yet: for a service that cannot start.
+
+    Called under the service's own lock. Where rules stand, they refuse already.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    def hold_bare(scope: HeldScope) -> str:
+        if Nft().listing(scope.table) is not None:
+            return "the rules that stand go on refusing"
+        return "everything is refused" + (f"; {note}" if (note := _hold_here(scope, False)) else "")
+
+    for scope in scopes:
+        with ThreadPoolExecutor(max_workers=1) as thread:  # it stays in that namespace and ends
+            found = thread.submit(_in_namespace, scope.netns, partial(hold_bare, scope))
+        try:
+            tell(f"scope {scope.name}: {found.result()} until ramnet runs, or `ramnet down`")
+        except RamnetError as error:
+            tell(f"scope {scope.name} is not held: {error}")
+
+
 def release(scope: HeldScope, *, only_hold: bool = False) -> bool:
     """Delete the scope's table, or only one that ``hold`` made; whether there was one.
 
@@ -178,8 +202,12 @@ def _hold_here(scope: HeldScope, replace: bool) -> str | None:
     standing = nft.listing(scope.table)
     if not replace and standing is not None:
         raise RamnetError("ramnet runs, and its own rules stand")
-    held = _look_around(scope)._replace(sysctls_before=sysctls_before(standing or ""))
+    if is_owned(standing):
+        raise KernelRefusedError(f"another process owns the table inet {scope.table}")
     refusal: KernelRefusedError | None = None
+    held = _look_around(scope)._replace(
+        flagged=has_flags(standing), sysctls_before=sysctls_before(standing or "")
+    )
     for means, text in render_texts(held, replace=replace):
         try:
             nft.apply(text)

@@ -14,12 +14,20 @@ from ramnet.errors import KernelRefusedError
 
 
 class Nft:
-    """A libnftables context, bound to the network namespace in which it was made."""
+    """A libnftables context, bound to the network namespace in which it was made.
+
+    It owns the tables that it makes with ``flags owner``: nothing else may change them, and
+    ``close`` lets go of them.
+    """
 
     def __init__(self) -> None:
         """Make the context; call it on the namespace's own thread."""
         self._context = Nftables()
         self._context.set_stateless_output(True)
+
+    def close(self) -> None:
+        """Close the netlink socket; tables with ``flags persist`` stay, and are nobody's."""
+        del self._context  # the library has no other way
 
     def apply(self, text: str) -> None:
         """Apply ``text`` in one transaction: all of it or nothing.
@@ -29,7 +37,7 @@ class Nft:
         """
         code, _, error = self._context.cmd(text)
         if code != 0:
-            raise KernelRefusedError(f"nftables refused the rules: {_first(error)}")
+            raise KernelRefusedError(f"nftables refused the rules: {_first(error)}{_hint(error)}")
 
     def listing(self, table: str, family: str = "inet") -> str | None:
         """The table as text without counters, None where it is not there."""
@@ -65,6 +73,13 @@ def _counted(listing: dict[str, Any]) -> dict[str, list[int]]:
             if counter is not None:
                 counted.setdefault(rule["chain"], []).append(counter["packets"])
     return counted
+
+
+def _hint(error: str) -> str:
+    """EPERM, to root: CAP_NET_ADMIN is not there, or the table is another's."""
+    if "not permitted" not in str(error):
+        return ""
+    return " (another process owns the table, or this one lacks CAP_NET_ADMIN)"
 
 
 def _first(error: str) -> str:

@@ -16,6 +16,7 @@ from ramnet.ruleset import KernelState, PolicyRule, Route
 _EEXIST: Final = 17
 _FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 _RTN_UNREACHABLE: Final = 7
+_RT_TABLE_LOCAL: Final = 255
 
 
 def set_routing(state: KernelState) -> None:
@@ -30,13 +31,17 @@ def set_routing(state: KernelState) -> None:
         for rule in state.rules:
             if not _has_rule(rtnetlink, rule):
                 _add(lambda rule=rule: _rule(rtnetlink, "add", rule), str(rule))
+            if rule.first and not _is_first(rtnetlink, rule):
+                _put_local_behind(rtnetlink, _FAMILIES[rule.family])
 
 
 def routing_stands(state: KernelState) -> bool:
     """Whether every route and rule of ``state`` is there."""
     with IPRoute() as rtnetlink:
-        return all(_has_rule(rtnetlink, rule) for rule in state.rules) and all(
-            _has_route(rtnetlink, route) for route in state.routes
+        return (
+            all(_has_rule(rtnetlink, rule) for rule in state.rules)
+            and all(_is_first(rtnetlink, rule) for rule in state.rules if rule.first)
+            and all(_has_route(rtnetlink, route) for route in state.routes)
         )
 
 
@@ -98,15 +103,50 @@ def _rule(rtnetlink: IPRoute, command: str, rule: PolicyRule) -> None:
         fwmark=rule.mark,
         table=rule.table,
         priority=rule.priority,
+        **({"iifname": "lo"} if rule.first else {}),
     )
 
 
 def _has_rule(rtnetlink: IPRoute, rule: PolicyRule) -> bool:
-    wanted = (rule.mark, rule.table, rule.priority)
-    return wanted in {
-        (found.get_attr("FRA_FWMARK"), found.get_attr("FRA_TABLE"), found.get_attr("FRA_PRIORITY"))
-        for found in rtnetlink.get_rules(family=_FAMILIES[rule.family])
-    }
+    return any(_matches(found, rule) for found in _all_rules(rtnetlink, rule))
+
+
+def _is_first(rtnetlink: IPRoute, rule: PolicyRule) -> bool:
+    """Whether the rule comes before the one that asks the table of local addresses."""
+    for found in _all_rules(rtnetlink, rule):
+        if _matches(found, rule):
+            return True
+        if _asks_local(found):
+            return False
+    return False
+
+
+def _put_local_behind(rtnetlink: IPRoute, family: int) -> None:
+    """Make the kernel's own rule the last of its priority; there is one at every moment."""
+    local = {"family": family, "table": _RT_TABLE_LOCAL}
+    _add(lambda: rtnetlink.rule("add", priority=1, **local), "a second rule for local addresses")
+    rtnetlink.rule("del", priority=0, **local)
+    rtnetlink.rule("add", priority=0, **local)
+    rtnetlink.rule("del", priority=1, **local)
+
+
+def _all_rules(rtnetlink: IPRoute, rule: PolicyRule) -> list[Any]:
+    """Of the family, in the order in which the kernel asks them."""
+    return list(rtnetlink.get_rules(family=_FAMILIES[rule.family]))
+
+
+def _matches(found: Any, rule: PolicyRule) -> bool:
+    names = ("FRA_FWMARK", "FRA_TABLE", "FRA_IIFNAME")
+    wanted = (rule.mark, rule.table, "lo" if rule.first else None)
+    priority = found.get_attr("FRA_PRIORITY") or 0  # the kernel leaves nought out
+    return priority == rule.priority and tuple(map(found.get_attr, names)) == wanted
+
+
+def _asks_local(found: Any) -> bool:
+    """The kernel's own rule: no other rule for that table of this priority has no condition."""
+    conditions = map(found.get_attr, ("FRA_IIFNAME", "FRA_IP_PROTO", "FRA_DST", "FRA_SRC"))
+    local = found.get_attr("FRA_TABLE") == _RT_TABLE_LOCAL
+    return local and not found.get_attr("FRA_PRIORITY") and not any(conditions)
 
 
 def _has_route(rtnetlink: IPRoute, route: Route) -> bool:

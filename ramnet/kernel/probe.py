@@ -117,7 +117,7 @@ def _probe_here(cgroup: GateCgroup) -> tuple[Capabilities, GateIdentity]:
     )
     found["ipv6"] = Path("/proc/sys/net/ipv6").is_dir()
     found["owner"] = _keeps_flags(nft, "owner")
-    found["persist"] = _keeps_flags(nft, "owner,persist")
+    found["persist"] = _keeps_flags(nft, "owner,persist", f"destroy table inet {_TABLE}\n")
     found["transparent"] = gate_room.can_be_transparent()
     found["policy_routing4"] = policy_routing.can_route(4, *_MARK_AND_TABLE)
     found["policy_routing6"] = policy_routing.can_route(6, *_MARK_AND_TABLE)
@@ -137,9 +137,10 @@ def _loads(nft: Nft, chain: str, rule: str, family: str = "inet") -> bool:
     return rule.split()[0] in listed
 
 
-def _keeps_flags(nft: Nft, flags: str) -> bool:
+def _keeps_flags(nft: Nft, flags: str, before: str = "") -> bool:
+    """``before`` is how a table that gets these flags takes the place of another."""
     try:
-        nft.apply(f"table inet {_TABLE} {{ flags {flags}; }}\n")
+        nft.apply(f"{before}table inet {_TABLE} {{ flags {flags}; }}\n")
     except KernelRefusedError:
         return False
     listed = nft.listing(_TABLE) or ""

@@ -1,6 +1,7 @@
 """The rules of one scope in the kernel: put in one transaction, read back, kept, mended."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from ramnet import ruleset
@@ -13,6 +14,7 @@ from ramnet.kernel.survey import Survey
 from ramnet.kernel.tables import Tables
 from ramnet.kernel.watch import Change, Watch
 from ramnet.ruleset import anyip, redirect
+from ramnet.ruleset.table import has_flags, is_owned
 
 _TRIES: Final = 5
 """How often the rules are put and read while others go on changing theirs."""
@@ -52,26 +54,47 @@ class Standing:
             KernelRefusedError: the kernel took less than all of it.
         """
         self._scoping.renew()
+        if self.installed is None and is_owned(self._listing(self._table)):
+            raise KernelRefusedError(f"another process owns the table inet {self._table}")
+        situation = self._read_all()
         if self._whole:
-            self._survey.note_sysctls(self._listing(ruleset.TABLE) or "")
-        situation = self._survey.read_all(
-            self._listing(self._table), installed=self.installed is not None
-        )
-        if self._whole:
-            self._put_whole(ruleset.plan_state(situation))
+            self._put_whole(situation)
         else:
             self._keep_loopback()
             self._expected = self._put_and_read(situation)
         self.installed = situation
 
-    def _put_whole(self, state: ruleset.KernelState) -> None:
+    def _put_whole(self, situation: ruleset.Situation) -> None:
         """What is read back must be ours alone here too."""
+        state = ruleset.plan_state(situation)
         for _ in range(_TRIES):
             ours = self._watch.generation() + 1
-            self._tables.apply(state)
+            text = ruleset.render_table(self._with_flags(situation))
+            self._tables.apply(state, this_once=text)
             if self._watch.generation() in (ours, 0):
                 break
         self._watch.made_it()
+
+    def plan(self) -> ruleset.KernelState:
+        """What ``apply`` would set, with nothing set."""
+        return ruleset.plan_state(self._with_flags(self._read_all()))
+
+    def _read_all(self) -> ruleset.Situation:
+        if self._whole:
+            self._survey.note_sysctls(self._listing(ruleset.TABLE) or "")
+        standing = self._listing(self._table)
+        return self._survey.read_all(standing, installed=self.installed is not None)
+
+    def _with_flags(self, situation: ruleset.Situation) -> ruleset.Situation:
+        """With what stands now: a table that an owner left is replaced in another way."""
+        if situation.capabilities.ownership:
+            return situation
+        flagged = frozenset(
+            (family, name)
+            for family, name in ruleset.plan_state(situation).tables
+            if has_flags(self._namespace.call(self._nft.chains, name, family))
+        )
+        return replace(situation, flagged=flagged)
 
     def _put_and_read(self, situation: ruleset.Situation) -> str:
         """The listing of what we put there, and of nothing that another hand added meanwhile."""
@@ -87,7 +110,7 @@ class Standing:
         return listing
 
     def _put(self, situation: ruleset.Situation) -> None:
-        self._run(ruleset.render_table(situation))
+        self._run(ruleset.render_table(self._with_flags(situation)))
         self._watch.made_it()
 
     @property
@@ -242,8 +265,9 @@ class Standing:
             self._run(f"delete table inet {table}\n")
 
     def close(self) -> None:
-        """Watch no longer; the rules stay."""
+        """Watch no longer and own nothing; the rules stay."""
         self._watch.close()
+        self._nft.close()
 
     def _run(self, text: str) -> None:
         self._namespace.call(self._nft.apply, text)

@@ -84,10 +84,12 @@ class Survey:
         self._old = self._old[0] | tcp, self._old[1] | udp
 
     def listening_ports(self) -> frozenset[int]:
-        """TCP ports on which local programs listen now."""
+        """TCP ports on which local programs listen now, or the gate is about to."""
         listening = self._listening.read()
         # Members come to the explicit proxy by the rules, as they come to every port that is near.
-        return listening if self._scoping.members else listening - self.gate_ports
+        if self._scoping.members:
+            return listening | self.gate_ports
+        return listening - self.gate_ports
 
     def situation(self, listening: frozenset[int] | None = None) -> ruleset.Situation:
         """For the planner, from what was read last; ``listening`` where it was read just now."""

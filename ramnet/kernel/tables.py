@@ -16,8 +16,10 @@ class Tables:
         self._state: KernelState | None = None
         self._expected: list[str | None] = []
 
-    def apply(self, state: KernelState) -> None:
+    def apply(self, state: KernelState, *, this_once: str | None = None) -> None:
         """Set the whole of ``state``, the listeners aside.
+
+        ``this_once`` is for its text, where what stands now must be replaced in another way.
 
         Raises:
             KernelRefusedError: the kernel took less than all of it.
@@ -26,7 +28,7 @@ class Tables:
         if state.rules:
             call(set_routing, state)
             call(sysctl.write, state.sysctls)
-        call(self._nft.apply, state.text)
+        call(self._nft.apply, this_once or state.text)
         self._expected = self._listings(state)
         if None in self._expected:
             raise KernelRefusedError("the kernel took the rules and does not list them")

@@ -35,6 +35,7 @@ from ramnet.policy.name import InvalidNameError, normalise, split_host_port
 from ramnet.policy.presets import Preset, list_presets
 from ramnet.policy.review import Review, review_document
 from ramnet.policy.translate import to_tables
+from ramnet.policy.union import unite
 
 __all__ = [
     "MAX_PORTS",
@@ -57,4 +58,5 @@ __all__ = [
     "review_document",
     "split_host_port",
     "to_tables",
+    "unite",
 ]

@@ -6,17 +6,25 @@ or 1 with one line on stderr; ``SOURCE`` is what that line calls the document.
 """
 
 import sys
+from collections.abc import Callable
 
 from ramnet.errors import RamnetError
-from ramnet.policy.document import MAX_DOCUMENT, read_document
+from ramnet.policy.document import MAX_DOCUMENT, Document, read_document
 from ramnet.policy.index import compile_parts
 
 
 def main() -> int:
     """Compile; return the exit code."""
     source = sys.argv[1] if len(sys.argv) > 1 else "<stdin>"
+    return compile_to_stdout(
+        source, lambda: read_document(sys.stdin.buffer.read(MAX_DOCUMENT + 1), source=source)
+    )
+
+
+def compile_to_stdout(source: str, read: Callable[[], Document]) -> int:
+    """Compile what ``read`` gives; return the exit code."""
     try:
-        parts = compile_parts(read_document(sys.stdin.buffer.read(MAX_DOCUMENT + 1), source=source))
+        parts = compile_parts(read())
     except RamnetError as error:
         return _fail(str(error))
     except MemoryError:

@@ -74,6 +74,8 @@ class Policy:
         self.entry_count: int = reader.count
         self.ports: frozenset[int] = reader.ports
         """Ports that entries name, the lowest hundred; most name none and mean every port."""
+        self.notice = ""
+        """One more thing that every sentence says, such as that the policy is out of date."""
 
     @classmethod
     def empty(cls, reason: str) -> "Policy":
@@ -113,7 +115,8 @@ class Policy:
     def sentence(self, host: str, *, ascii: bool = False) -> str:  # noqa: A002
         """Return what a refused person reads, one line; ``ascii`` folds it to ASCII."""
         host = one_line(host, 255)
-        text = f"{self.organization} has disallowed access to {host}. {self.contact} (ramnet)"
+        text = f"{self.organization} has disallowed access to {host}. {self.contact}"
+        text += f" {self.notice} (ramnet)" if self.notice else " (ramnet)"
         return fold(text) if ascii else text
 
     def _matching(self, name: str, candidates: list[tuple[int, int]]) -> Iterator[Record]:

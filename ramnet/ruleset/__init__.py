@@ -73,9 +73,10 @@ the far end's and open a connection to ourselves from it. So what is opened here
 answers may not leave.
 
 ``hold`` has a table of its own under the same name, so that either takes the other's place in one
-transaction. *Tampering*: another tool's flush removes any of this. The supervisor hears of it from
-the kernel and puts the table back (``ramnet.daemon.mender``); conntrack may have stood still
-meanwhile, so the local ports of what got out are added to ``old_tcp`` and ``old_udp``.
+transaction. *Tampering*: where kernel and library allow it, the tables are ours alone (``table``).
+Elsewhere another tool's flush removes any of this: the supervisor hears of it from the kernel and
+puts the table back (``ramnet.daemon.mender``); conntrack may have stood still meanwhile, so the
+local ports of what got out are added to ``old_tcp`` and ``old_udp``.
 
 *Kernel-made packets* have no socket with a file behind it, so ``meta skuid`` cannot match them;
 that is how VXLAN of Swarm is told from a process that sends to UDP 4789.

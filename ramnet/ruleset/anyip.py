@@ -9,7 +9,8 @@ not on ``lo``, so that no local service and no published port finds its port tak
     output, route, priority -150                           chain steer
         the gate's own sockets, exemptions                  as they are
         TCP to a sinkhole, on the gate's ports              marked
-        loopback and own addresses                          as they are
+        IPv4 to port 53 of this machine                     marked
+        loopback and own addresses else                     as they are
         answers in inbound connections                      as they are
         UDP and TCP 53, TCP on the gate's ports             marked -> rerouted to the gate
     output, filter, priority 0, policy drop                chain output
@@ -37,6 +38,10 @@ them; to others they are reset (or dropped) here. What remains: a socket that it
 may still send what it holds, since a closed socket of the gate's does the same and without
 conntrack the two look alike. Connections to local services that are older are listed one by one.
 
+A resolver on this machine is not asked either: what it asks need not leave as a packet of the
+scope's (WSL 2 carries names to Windows by AF_VSOCK). The table of local addresses is asked before
+our routing rule, so there is a second one before that, for IPv4; ::1 cannot be routed.
+
 Nothing here needs sets, ct, counters or reject; each is used where it is there.
 """
 
@@ -57,6 +62,7 @@ from ramnet.ruleset.redirect import (
 )
 from ramnet.ruleset.situation import Situation
 from ramnet.ruleset.state import Family, KernelState, Listener, PolicyRule, Route
+from ramnet.ruleset.table import replace_table
 
 GATE_MARK: Final = 0x52414D47
 """Mark of packets for the gate ("RAMG"); of one value, since nobody else's rules come before."""
@@ -80,7 +86,7 @@ def plan(situation: Situation) -> KernelState:
     """The whole state of the namespace; the listeners' ports are ``situation.intercepted``."""
     families = _families(situation)
     tables = _tables(situation)
-    text = "".join(_replaced(family, body) for family, body in tables)
+    text = "".join(replace_table(situation, body, family=family) for family, body in tables)
     return KernelState(
         tables=tuple((family, TABLE) for family, _ in tables),
         text=text,
@@ -134,7 +140,8 @@ def _routes(families: tuple[Family, ...]) -> tuple[Route, ...]:
 
 
 def _rules(families: tuple[Family, ...]) -> tuple[PolicyRule, ...]:
-    return tuple(PolicyRule(f, GATE_MARK, ROUTE_TABLE, RULE_PRIORITY) for f in families)
+    local = PolicyRule(4, GATE_MARK, ROUTE_TABLE, 0, first=True)
+    return (local, *(PolicyRule(f, GATE_MARK, ROUTE_TABLE, RULE_PRIORITY) for f in families))
 
 
 def _tables(situation: Situation) -> list[tuple[str, list[str]]]:
@@ -158,12 +165,6 @@ def _tables(situation: Situation) -> list[tuple[str, list[str]]]:
     return split
 
 
-def _replaced(family: str, body: Iterable[str]) -> str:
-    inner = "\n".join(f"\t{line}" for line in body)
-    table = f"table {family} {TABLE}"
-    return f"{table}\ndelete {table}\n{table} {{\n{inner}\n}}\n"
-
-
 def _steer(
     situation: Situation, families: tuple[Family, ...], table: str = "inet"
 ) -> Iterator[str]:
@@ -178,6 +179,10 @@ def _steer(
         if family in families:
             for ports in _each(situation, sorted(situation.intercepted)):
                 yield f"{sinkhole} tcp dport {ports} {mark}"
+    if 4 in families:
+        ipv4 = "meta nfproto ipv4 " if table == "inet" else ""
+        for protocol in ("udp", "tcp"):
+            yield f'oifname "lo" {ipv4}{protocol} dport 53 {mark}'
     yield 'oifname "lo" accept'
     yield f"meta mark {INBOUND_MARK:#x} accept"
     of = {"ip": (4,), "ip6": (6,)}.get(table, (4, 6))

@@ -81,10 +81,11 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What the text says: sets by name, chains by name."""
+    """What the text says: sets by name, chains by name, and the table's own flags."""
 
     sets: dict[str, frozenset[Item]]
     chains: dict[str, Chain]
+    flags: frozenset[str] = frozenset()
 
 
 def parse_table(text: str) -> Table:
@@ -95,8 +96,12 @@ def parse_table(text: str) -> Table:
     """
     sets: dict[str, frozenset[Item]] = {}
     chains: dict[str, Chain] = {}
+    flags: frozenset[str] = frozenset()
     for head, body in _blocks(text):
         words = head.split()
+        if words[:1] == ["flags"]:
+            flags = frozenset(body)
+            continue
         if words[:1] == ["set"] and len(words) == 2:
             sets[words[1]] = _parse_set(body)
         elif words[:1] == ["chain"] and len(words) == 2:
@@ -104,7 +109,7 @@ def parse_table(text: str) -> Table:
         else:
             raise GrammarError(f"neither set nor chain: {head}")
     _check_names(sets, chains)
-    return Table(sets, chains)
+    return Table(sets, chains, flags)
 
 
 def port_sets(text: str, one: str, other: str) -> tuple[frozenset[int], frozenset[int]] | None:
@@ -133,8 +138,11 @@ def _is_goto(part: Part) -> TypeGuard[Statement]:
 
 
 _BEFORE: Final = re.compile(
-    r"(?:(?:delete )?table inet \w+\n)*table inet \w+ \{\n(.*)\n?\}\s*", re.S
+    r"(?:(?:delete |destroy )?table inet \w+\n)*table inet \w+ \{(?: # progname [^\n]*)?\n"
+    r"(.*)\n?\}\s*",
+    re.S,
 )
+_TABLE_FLAGS: Final = re.compile(r"flags\b([\w, ]*);?")
 
 
 def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -147,6 +155,8 @@ def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
         if line.startswith("set ") and line.endswith(" }"):
             head, _, rest = line.partition("{")
             yield head, rest[: rest.rindex("}")].replace("elements", ";elements").split(";")
+        elif found := _TABLE_FLAGS.fullmatch(line):
+            yield "flags", found[1].replace(",", " ").split()
         elif line.endswith("{") and "}" in lines:
             end = lines.index("}")
             yield line[:-1], lines[:end]
@@ -234,8 +244,8 @@ def _item(text: str) -> Item:
 
 def _flags(found: re.Match[str]) -> Part:
     mask = frozenset(re.findall(r"\w+", found["mask"]))
-    value = frozenset({found["value"]}) if found["value"] != "0" else frozenset[str]()
-    return Flags(mask, value, found["sign"] == "!=")
+    value = frozenset(re.findall(r"\w+", found["value"])) - {"0"}
+    return Flags(mask, value, found["sign"].strip() == "!=")
 
 
 def _no_flag(found: re.Match[str]) -> Part:
@@ -264,10 +274,13 @@ _READERS: Final[tuple[tuple[re.Pattern[str], _Reader], ...]] = tuple(
     (re.compile(pattern + r"(?!\S)"), read)
     for pattern, read in (
         (rf"({'|'.join(_SELECTORS)}) (!= )?{_VALUE}", _match),
-        (r"tcp flags & \((?P<mask>[\w |]+)\) (?P<sign>!=|==) (?P<value>\w+)", _flags),
+        (
+            r"tcp flags & \((?P<mask>[\w |]+)\) (?P<sign>!=|==) "
+            r"(?P<value>\w+(?: \| \w+)*|\([\w |]+\))",
+            _flags,
+        ),
         (r"tcp flags & (?P<mask>\w+) (?P<sign>!=|==) (?P<value>\w+)", _flags),
-        (r"tcp flags (?P<sign>!=) (?P<value>\w+) / (?P<mask>[\w,]+)", _flags),
-        (r"tcp flags (?P<sign>)(?P<value>\w+) / (?P<mask>[\w,]+)", _flags),
+        (r"tcp flags (?P<sign>!= |)(?P<value>[\w,]+) / (?P<mask>[\w,]+)", _flags),
         (r"tcp flags ! (\w+)", _no_flag),
         (r'socket cgroupv2 level (\d+) "([^"]+)"', _cgroup),
         (r"meta mark set (0x[0-9a-f]+)", _statement("packet mark", lambda text: int(text, 0))),

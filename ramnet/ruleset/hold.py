@@ -57,6 +57,8 @@ class Held(NamedTuple):
     ephemeral: tuple[int, int] = (32768, 60999)
     sysctls_before: Sysctls = ()
     """What the table that stands there has noted."""
+    flagged: bool = False
+    """The table that stands has flags, as an owner left it; see ``ramnet.ruleset.table``."""
 
 
 _WAYS: Final = (
@@ -100,7 +102,8 @@ def _render(held: Held, means: Means, *, replace: bool) -> str:
     inner = "\n".join(f"\t{line}" for line in body)
     before = f"create table inet {name}"
     if replace:
-        before = f"table inet {name}\ndelete table inet {name}"
+        added = "" if held.flagged else f"table inet {name}\n"
+        before = f"{added}delete table inet {name}"
     return f"{before}\ntable inet {name} {{\n{inner}\n}}\n"
 
 

@@ -16,6 +16,7 @@ from typing import Final
 from ramnet.ruleset import redirect as whole
 from ramnet.ruleset.names import SINKHOLE4, SINKHOLE6
 from ramnet.ruleset.situation import Members, Situation
+from ramnet.ruleset.table import replace_table
 
 ASKED_MARK: Final = 0x52414D41
 """ct mark of a member's SYN to a port on which nobody seemed to listen ("RAMA")."""
@@ -38,7 +39,7 @@ def render_table(situation: Situation, members: Members) -> str:
     ]
     if situation.capabilities.socket_lookup:
         body += whole.base_chain("input", "filter", "input", 0, "accept", _input())
-    return whole.replace_table(members.table, body)
+    return replace_table(situation, body, members.table)
 
 
 def _match(members: Members) -> str:
@@ -115,7 +116,7 @@ def _cut() -> Iterator[str]:
 
 def _input() -> Iterator[str]:
     for transparent in (0, 1):
-        asked = f'iifname "lo" ct mark {ASKED_MARK:#x} ct state new'
+        asked = f'meta l4proto tcp iifname "lo" ct mark {ASKED_MARK:#x} ct state new'
         yield f"{asked} socket transparent {transparent} reject with tcp reset"
 
 

@@ -9,6 +9,7 @@ from ramnet.ruleset.names import LOCAL_MARK as LOCAL_MARK
 from ramnet.ruleset.names import OWN_MARK as OWN_MARK
 from ramnet.ruleset.names import SINKHOLE4, SINKHOLE6, TABLE
 from ramnet.ruleset.situation import Exemption, GateIdentity, Inbound, Situation
+from ramnet.ruleset.table import replace_table
 
 USER_SOCKET: Final = "meta skuid 0-4294967294"
 """Matches any packet of a socket that some process holds, and none that the kernel made."""
@@ -29,11 +30,7 @@ ICMPV6_NEEDED = (
 
 
 def render_table(situation: Situation) -> str:
-    """The whole desired state; replacing whatever table of ours is there.
-
-    ``destroy`` came with 6.3, so the table is added (a no-op where it is), deleted and made
-    anew, all in one transaction: there is no moment without rules.
-    """
+    """The whole desired state; replacing whatever table of ours is there."""
     body = [
         *sets(situation),
         *base_chain("to_gate", "nat", "output", -101, "accept", _to_gate(situation)),
@@ -43,13 +40,7 @@ def render_table(situation: Situation) -> str:
         *base_chain("input", "filter", "input", 0, "accept", _input(situation)),
         *base_chain("leaving", "filter", "postrouting", 300, "accept", _leaving()),
     ]
-    return replace_table(TABLE, body)
-
-
-def replace_table(name: str, body: Iterable[str]) -> str:
-    """One transaction that makes the table ``name`` hold ``body`` and nothing else."""
-    inner = "\n".join(f"\t{line}" for line in body)
-    return f"table inet {name}\ndelete table inet {name}\ntable inet {name} {{\n{inner}\n}}\n"
+    return replace_table(situation, body)
 
 
 def render_elements(name: str, elements: Iterable[str], table: str = TABLE) -> str:

@@ -33,11 +33,18 @@ class Capabilities:
     policy_routing4: bool = True
     policy_routing6: bool = True
     owner: bool = True
+    """A table may be of one netlink socket alone (nf_tables since 5.12)."""
     persist: bool = True
+    """Such a table may stay when that socket is closed (since 6.9, nftables 1.1)."""
     transparent: bool = True
     """Sockets of both families answer from any address (IP_TRANSPARENT)."""
     gate_namespace: bool = True
     """A network namespace more, and a veth pair that leads there."""
+
+    @property
+    def ownership(self) -> bool:
+        """Tables can be ours alone, and outlive us; one without the other is of no use."""
+        return self.owner and self.persist
 
     def listed(self) -> dict[str, bool]:
         """Every capability by name."""
@@ -147,3 +154,5 @@ class Situation:
     """Tier anyip: TCP ports on which the gate listens, 53 aside."""
     sysctls_before: tuple[tuple[str, int], ...] = ()
     """Tier anyip: what the keys of ``notes.SYSCTLS`` were before ours."""
+    flagged: frozenset[tuple[str, str]] = frozenset()
+    """Family and name of tables that stand with flags of an owner's, where ours have none."""

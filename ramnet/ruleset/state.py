@@ -24,18 +24,23 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class PolicyRule:
-    """Packets that carry a mark are routed by a table."""
+    """Packets that carry a mark are routed by a table.
+
+    ``first``: those that are sent here, and before the table of local addresses is asked.
+    """
 
     family: Family
     mark: int
     table: int
     priority: int
+    first: bool = False
 
     def __str__(self) -> str:
         """As ip-rule(8) takes it."""
         return (
-            f"ip -{self.family} rule add fwmark {self.mark:#x} lookup {self.table} "
-            f"priority {self.priority}"
+            f"ip -{self.family} rule add {'iif lo ' if self.first else ''}fwmark {self.mark:#x} "
+            f"lookup {self.table} priority {self.priority}"
+            f"{' (before the table of local addresses)' if self.first else ''}"
         )
 
 

@@ -10,6 +10,8 @@ import msgspec
 
 from ramnet.errors import PolicyError
 
+BUNDLE: Final = "policy.bundle"
+"""Its file, in the state directory."""
 MAX_DOCUMENT: Final = 256 << 20
 """Bytes of one document."""
 MAX_BUNDLE: Final = 512 << 20

@@ -8,7 +8,7 @@ publisher that dies in the middle has published nothing.
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Targets, Timestamp
@@ -18,6 +18,7 @@ from ramnet.policy import read_document
 from ramnet.trust.files import read, write_whole
 from ramnet.trust.keys import ONLINE, KeyFolder
 
+_SIZES: Final = 64
 _T = TypeVar("_T", Targets, Snapshot, Timestamp)
 
 
@@ -107,7 +108,12 @@ class Repository:
         for signer in self._keys.signers(signed.type, self._root):
             metadata.sign(signer, append=True)
         name = f"{signed.version}.{signed.type}.json" if numbered else f"{signed.type}.json"
-        write_whole(self.site / "metadata" / name, metadata.to_bytes())
+        data = metadata.to_bytes()
+        if not numbered:
+            # Servers make an ETag of the time in seconds and the size (nginx does): two of one
+            # second must not look alike, or a machine would be told that nothing has changed.
+            data += b"\n" * (signed.version % _SIZES)
+        write_whole(self.site / "metadata" / name, data)
 
     def _require(self, roles: "tuple[str, ...] | list[str]") -> None:
         """Before anything is written."""

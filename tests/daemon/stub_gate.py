@@ -12,6 +12,8 @@ from ramnet.daemon import worker
 from ramnet.gate.spec import GateSpec, Surroundings
 from ramnet.policy import Policy
 
+NAMES = ("docker.io", "login.example", "dev.example", "anything.example")
+
 
 class StubGate:
     """Same interface as ``ramnet.gate.gate.Gate``."""
@@ -50,6 +52,7 @@ class StubGate:
             "parent_death_signal": _parent_death_signal(),
             "version": self._policy.version,
             "sentence": self._policy.sentence("h.example"),
+            "allowed": [name for name in NAMES if self._policy.decide(name).allowed],
             "resolv_conf": self._surroundings.resolv_conf,
             "addresses": self._surroundings.addresses,
         }

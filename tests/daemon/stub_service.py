@@ -121,6 +121,7 @@ def main(config_path: str, listener_fd: str) -> int:
         worker=(sys.executable, "-I", str(STUB_GATE)),
         docker_proxies=lambda: gather_proxies(daemon_json, Path("/none")),
         docker_daemons=list,
+        running_dockers=list,
     )
 
     async def serve() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from ramnet.daemon import authority
 from ramnet.errors import RamnetError
+from ramnet.ruleset import GATE_UID
 
 
 @pytest.fixture
@@ -88,3 +89,23 @@ def test_half_a_pair_is_made_anew(in_memory: Path) -> None:
 def test_file_systems_are_told_apart() -> None:
     assert authority.file_system(Path("/dev/shm")) == "tmpfs"
     assert authority.file_system(Path("/proc")) == "proc"
+
+
+def test_a_directory_of_the_gates_group_gives_the_key_to_the_gate_without_chown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As init makes it (tmpfiles.d), for a service without CAP_CHOWN."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        place = Path(folder, "ca")
+        place.mkdir()
+        os.chown(place, 0, GATE_UID)
+        place.chmod(0o2755)
+        monkeypatch.setattr(os, "fchown", refused)
+        made = authority.ensure(Path(folder), lambda _: (b"certificate", b"key"))
+        found = made.key.stat()
+    assert (found.st_uid, found.st_gid) == (0, GATE_UID)
+    assert found.st_mode & 0o7777 == 0o440

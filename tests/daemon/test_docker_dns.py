@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from ramnet.caveats.embedded_dns import shared_dns
+from ramnet.caveats.facts import DockerDaemon
 from ramnet.config import Resolver
-from ramnet.daemon.docker_dns import shared_dns
-from ramnet.kernel.docker_daemons import DockerDaemon, gather_daemons
+from ramnet.kernel.docker_daemons import gather_daemons
 from tests.lab import Docker, Lab
 
 NEW = DockerDaemon(7, "28.5.2", names_dns=False)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from ramnet.caveats.facts import DockerProxy
+from ramnet.caveats.proxies import unknown_proxies
 from ramnet.config import Proxy
-from ramnet.daemon.docker_proxies import unknown_proxies
-from ramnet.kernel.docker import DockerProxy, gather_proxies
+from ramnet.kernel.docker import gather_proxies
 
 KNOWN = Proxy(explicit=["127.0.0.1:3128"], parent="http://user:secret@proxy.example:8080")
 

@@ -12,6 +12,7 @@ import pytest
 
 from ramnet.config import Config, Scope
 from ramnet.kernel.enforcer import Enforcer
+from ramnet.kernel.probe import WITHOUT
 from tests.lab.host import Host
 
 VM4, VM6 = "192.0.2.2", "2001:db8:1::2"
@@ -167,6 +168,12 @@ def new_enforcer(vm: Host, tmp_path: Path) -> Enforcer:
     """An enforcer of the vm's whole namespace, not installed yet."""
     scope = Scope(name="vm", netns=vm.network_path)
     return Enforcer(Config(policy=str(tmp_path / "policy.toml"), scopes=[scope]), scope)
+
+
+@pytest.fixture
+def anybodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables without an owner, as on kernels or libraries that cannot keep others away."""
+    monkeypatch.setenv(WITHOUT, "owner,persist")
 
 
 @pytest.fixture

@@ -419,12 +419,15 @@ def test_without_the_gates_namespace_nothing_leaves(
     assert wire.sent() == []
 
 
-@pytest.mark.parametrize("what", ["rule", "route", "sysctl"])
+@pytest.mark.parametrize("what", ["rule", "first-rule", "its-place", "route", "sysctl"])
 def test_what_is_missing_is_seen_and_put_back(
     hosts: Hosts, wire: Wire, installed: Enforcer, what: str
 ) -> None:
     command = {
         "rule": "ip rule del priority 92",
+        "first-rule": "ip rule del fwmark 0x52414d47 iif lo",
+        "its-place": "ip rule add priority 1 lookup local; ip rule del fwmark 0x52414d47 iif lo;"
+        "ip rule add priority 0 iif lo fwmark 0x52414d47 lookup 60927; ip rule del priority 1",
         "route": "ip route flush table 60927",
         "sysctl": "echo 0 >/proc/sys/net/ipv4/tcp_fwmark_accept",
     }[what]
@@ -465,3 +468,38 @@ def test_nothing_is_left_behind(
     after = hosts[0].run(["sh", "-c", _LISTING]).check().out
     hosts[0].run(["sh", "-c", "echo 0 >/proc/sys/net/ipv4/fwmark_reflect"]).check()
     assert after == before
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1", "127.0.0.53", "10.255.255.254", VM4])
+def test_a_resolver_on_this_machine_is_not_asked(
+    hosts: Hosts, wire: Wire, installed: Enforcer, server: str
+) -> None:
+    """It may ask others by a way that is no packet of the scope's, as WSL's DNS tunnel does."""
+    from ramnet.gate.resolver.datagrams import AnyAddress
+
+    hosts[0].run(["ip", "addr", "replace", "10.255.255.254/32", "dev", "lo"]).check()
+    try:
+        with (
+            client(hosts[0], socket.AF_INET, socket.SOCK_DGRAM) as tunnel,
+            client(hosts[0], socket.AF_INET, socket.SOCK_DGRAM) as sock,
+            client(hosts[0], socket.AF_INET) as stream,
+        ):
+            tunnel.bind((server, 53))
+            sock.connect((server, 53))
+            sock.send(b"question")
+            way = AnyAddress(listener(installed, "dns-udp", socket.AF_INET))
+            question, asker = way.receive(512)
+            way.send(b"answer", asker)
+            assert (question, sock.recv(512)) == (b"question", b"answer")
+            stream.connect((server, 53))
+            accepted = listener(installed, "dns-tcp", socket.AF_INET).accept()[0]
+            with accepted:
+                assert accepted.getsockname() == (server, 53)
+                accepted.sendall(b"answer")
+                assert stream.recv(16) == b"answer"
+            tunnel.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                tunnel.recv(512)
+    finally:
+        hosts[0].run(["ip", "addr", "del", "10.255.255.254/32", "dev", "lo"]).check()
+    assert wire.sent() == []

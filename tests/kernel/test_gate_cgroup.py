@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ramnet.errors import KernelRefusedError
+from ramnet.kernel import cgroup
 from ramnet.kernel.cgroup import GateCgroup, cgroup2_mount, join
 from tests.kernel.conftest import new_enforcer
 from tests.lab.host import Host
@@ -72,3 +73,14 @@ def test_who_is_below_it_already_is_no_gate(foreign: Path) -> None:
         join(foreign, impostor.pid)
         with pytest.raises(KernelRefusedError, match="take for the gate"):
             GateCgroup(7).make()
+
+
+def test_it_lies_below_the_one_that_init_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ramnet.service may write there and to no other cgroup (its unit's ReadWritePaths=)."""
+    monkeypatch.setattr(cgroup, "cgroup2_mount", lambda: tmp_path)
+    beside = GateCgroup(7).make()
+    assert beside == tmp_path / "ramnet.gate-7"
+    (tmp_path / "ramnet.gate").mkdir()
+    assert GateCgroup(7).make() == tmp_path / "ramnet.gate" / "7"

@@ -127,7 +127,7 @@ def test_installing_again_changes_nothing(hosts: Hosts, tmp_path: Path) -> None:
     again.remove()
 
 
-def test_a_change_by_another_hand_is_seen(hosts: Hosts, enforcer: Enforcer) -> None:
+def test_a_change_by_another_hand_is_seen(hosts: Hosts, anybodys: None, enforcer: Enforcer) -> None:
     enforcer.install()
     assert enforcer.intact()
     hosts[0].run(["nft", "insert rule inet ramnet output accept"]).check()

@@ -364,7 +364,7 @@ def test_processes_are_let_go_when_the_rules_go(make_scoped: MakeScoped) -> None
 
 
 @pytest.fixture
-def whole(hosts: Hosts) -> Iterator[None]:
+def whole(hosts: Hosts) -> None:
     """Without any means the whole namespace is restricted, and status says why; the rules stay."""
 
     def limited(*arguments: Any) -> Any:
@@ -385,7 +385,6 @@ def whole(hosts: Hosts) -> Iterator[None]:
             with pytest.raises((ConnectionRefusedError, PermissionError)):
                 anybody.send(b"x")
                 anybody.send(b"x")
-        yield
     finally:
         enforcer.close()
 

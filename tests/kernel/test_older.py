@@ -197,19 +197,19 @@ def test_conntrack_that_began_in_the_middle_is_not_believed(
         assert wire.sent() == []
 
 
-def test_what_is_old_is_still_known_after_a_restart(
-    hosts: Hosts, enforcer: Enforcer, tmp_path: Path
-) -> None:
+def test_what_is_old_is_still_known_after_a_restart(hosts: Hosts, tmp_path: Path) -> None:
     """And what came after the rules is not taken for old."""
     with client(hosts[0], socket.AF_INET, socket.SOCK_DGRAM) as old:
         old.connect((FAR4, 443))
         ports = [old.getsockname()[1]]
-        enforcer.install()
+        before = new_enforcer(hosts[0], tmp_path)
+        before.install()
+        before.close()
         with client(hosts[0], socket.AF_INET, socket.SOCK_DGRAM) as young:
             young.connect((FAR4, 443))
             ports.append(young.getsockname()[1])
             again = new_enforcer(hosts[0], tmp_path)
             again.install()
             listing = hosts[0].run(["nft", "list set inet ramnet old_udp"]).check().out
-            again.close()
+            again.remove()
     assert [str(port) in listing for port in ports] == [True, False]

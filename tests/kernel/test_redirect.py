@@ -128,7 +128,7 @@ def test_inbound_connections_and_their_replies_pass(
             assert sock.recv(16) == b"welcome"
 
 
-def test_local_services_come_and_go(hosts: Hosts, installed: Enforcer) -> None:
+def test_local_services_come_and_go(hosts: Hosts, anybodys: None, installed: Enforcer) -> None:
     """Only what changed is told to the kernel; where somebody else changed the set, all of it."""
     vm = hosts[0]
 

@@ -1,4 +1,7 @@
-"""What another tool does to our rules or routes is undone at once, and told."""
+"""What another tool does to our rules or routes is undone at once, and told.
+
+Where it can do it: test_ownership.py has the tables that it cannot touch.
+"""
 
 import asyncio
 import contextlib
@@ -14,6 +17,8 @@ from ramnet.daemon.mender import LAST_PAUSE, SENTENCES, Mender
 from ramnet.kernel.enforcer import Enforcer
 from tests.kernel.conftest import FAR4, Wire, client, new_enforcer
 from tests.lab.host import Host
+
+pytestmark = pytest.mark.usefixtures("anybodys")
 
 Hosts = tuple[Host, Host]
 _PATIENCE = 5.0

@@ -125,6 +125,8 @@ class Host:
             "mount -t sysfs sysfs /sys",
             "mount --move /run/cgroup /sys/fs/cgroup",
             "rmdir /run/cgroup",
+            # What a crashed test left mounted in this machine would confuse runc.
+            'grep ^ramnet /proc/self/mounts | while read -r _ at _; do umount "$at"; done',
             # A resolv.conf that is a link (systemd-resolved) would point into the old /run.
             "rm -f /etc/resolv.conf /etc/nsswitch.conf",
             "echo 'hosts: files dns' >/etc/nsswitch.conf",

@@ -161,7 +161,7 @@ def notify(path: Path) -> Iterator[Notify]:
         receiver.close()
 
 
-def wait_until(what: str, true: Callable[[], bool], seconds: float = 10) -> None:
+def wait_until(what: str, true: Callable[[], object], seconds: float = 10) -> None:
     """Poll every 10 ms, for programs that tell nobody when they are ready. Raises LabError."""
     deadline = time.monotonic() + seconds
     while not true():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -36,6 +37,7 @@ netns = "self"
 explicit = ["127.0.0.1:3128"]
 """
 
+_CONTROL = "/run/ramnet/control.sock"
 _PAUSE = 0.1  # seconds before init starts it again
 
 
@@ -163,12 +165,22 @@ class Ramnet:
         return self._vm.run(argv, seconds=seconds, stdin=stdin, environment=self._variables)
 
     def status(self) -> dict[str, Any]:
-        """What `ramnet status --json` prints. Raises LabError when it prints no JSON."""
-        result = self.command("status", "--json")
+        """What `ramnet status --json` prints, from where it has it. Raises LabError without it.
+
+        Asked of the control socket: it is asked often, and a command takes a hundred times longer.
+        """
         try:
-            return dict(json.loads(result.out))
-        except ValueError:
-            raise LabError(f"ramnet status: exit {result.code}: {result.text}") from None
+            with socket.socket(socket.AF_UNIX) as control:
+                control.settimeout(10)
+                control.connect(str(self._vm.path(_CONTROL)))
+                control.sendall(b"GET /v1/status HTTP/1.1\r\nHost: ramnet\r\n\r\n")
+                with control.makefile("rb") as answer:
+                    head, _, body = answer.read().partition(b"\r\n\r\n")
+        except OSError as error:
+            raise LabError(f"the service does not answer: {error}") from None
+        if b" 200 " not in head.split(b"\r\n")[0]:
+            raise LabError(f"the service answers {body!r}")
+        return dict(json.loads(body))
 
     def wait_status(self, wanted: Callable[[dict[str, Any]], bool], seconds: float = 10) -> None:
         """Ask for the status until it is as wanted; a service that does not answer is not."""

@@ -2,7 +2,9 @@
 
 Run as a script by any Python, inside a host, with a JSON file as its argument (see
 `tests.leaks.probes`). It prints `ready` when it is at work and, at SIGTERM, one line of JSON. All
-sockets are non-blocking and live in one epoll(7), so that a mute peer delays nobody.
+sockets are non-blocking and live in one epoll(7), so that a mute peer delays nobody. It ends when
+everything has had its turn, however short of time the machine is: each forbidden probe was begun,
+each flow has talked once more, and those that must be cut are.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from typing import Any
 _BUSY = 200  # attempts under way at once; more would only fill the gate's backlog
 _READ = 4096
 _REQUESTS = 500  # on one connection; nginx closes it after 1,000 (keepalive_requests)
+_PATIENCE = 3  # seconds for a connection of a flow
+_LAST_TURN = 15  # seconds after SIGTERM until it ends, whoever has not had a turn
 
 
 class Attempt:
@@ -37,6 +41,10 @@ class Attempt:
         kind = getattr(socket, probe["type"])
         family = getattr(socket, probe["family"])
         self.socket = socket.socket(family, kind | socket.SOCK_NONBLOCK, probe["protocol"])
+        if probe.get("device"):
+            self.socket.setsockopt(
+                socket.SOL_SOCKET, socket.SO_BINDTODEVICE, probe["device"].encode()
+            )
         with contextlib.suppress(BlockingIOError):
             self.socket.connect((probe["address"], probe["port"]))
         if kind != socket.SOCK_STREAM:
@@ -87,19 +95,29 @@ class Flow:
     def __init__(self, probe: dict[str, Any]) -> None:
         self.probe = probe
         self.answers, self.breaks, self.tries = 0, list[float](), 0
-        self._waiting = False
+        self._waiting = self._answered = False
+        self._opened = 0.0
         self._socket: socket.socket | None = None
-        self._open()
+        self._open(_PATIENCE)
 
-    def _open(self) -> None:
+    def _open(self, seconds: float = 0) -> None:
         family, kind = getattr(socket, self.probe["family"]), getattr(socket, self.probe["type"])
         self._socket, self._waiting = socket.socket(family, kind), False
-        self._socket.settimeout(3)
+        self._opened, self._answered = time.monotonic(), False
+        self._socket.settimeout(seconds)
         try:
             self._socket.connect((self.probe["address"], self.probe["port"]))
             self._socket.setblocking(False)
+        except BlockingIOError:
+            return
         except OSError:
             self._break()
+
+    def is_through(self, tries: int) -> bool:
+        """Whether it was cut, if it must be, or has tried since it had made so many."""
+        if self._socket is None:
+            return bool(self.probe["old"])
+        return self.tries > tries and not self.probe["cut"]
 
     def _break(self) -> None:
         self.breaks.append(time.monotonic())
@@ -114,6 +132,12 @@ class Flow:
             self._open()
         if self._socket is None:
             return
+        if (
+            not (self._answered or self.probe["old"])
+            and self._opened + _PATIENCE < time.monotonic()
+        ):
+            self._break()
+            return
         try:
             self._talk(self._socket)
         except BlockingIOError:
@@ -121,6 +145,8 @@ class Flow:
         except OSError:
             if self._socket.type == socket.SOCK_STREAM:
                 self._break()
+            else:
+                self.tries += 1  # refused
 
     def _talk(self, sock: socket.socket) -> None:
         if not self._waiting or self.probe["old"]:
@@ -130,7 +156,7 @@ class Flow:
         if not sock.recv(1 << 16):
             raise ConnectionResetError
         self.answers += 1
-        self._waiting = False
+        self._waiting, self._answered = False, True
         if self.answers % _REQUESTS == 0 and not self.probe["old"]:
             sock.close()
             self._open()
@@ -146,6 +172,7 @@ class Prober:
         self._tick, self._each = plan["tick"], plan["each"]
         forbidden = [probe for probe in plan["probes"] if not probe["steady"]]
         self._forbidden: Iterator[dict[str, Any]] | None = cycle(forbidden) if forbidden else None
+        self._untried = len(forbidden)
         self._steady = [[0.0, probe] for probe in plan["probes"] if probe["steady"]]
         self._flows = [Flow(probe) for probe in plan["flows"]]
         self._poll = select.epoll()
@@ -154,12 +181,13 @@ class Prober:
         self._samples: dict[str, list[tuple[float, bool]]] = {}
         self._reached: list[tuple[float, str]] = []
         self._skipped = 0
+        self._last_tries: list[int] = []
 
     def run(self) -> None:
-        stopped: list[int] = []
-        signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
+        stopped: list[float] = []
+        signal.signal(signal.SIGTERM, lambda *_: stopped.append(time.monotonic()))
         print("ready", flush=True)
-        while not stopped:
+        while not stopped or not self._all_had_a_turn(stopped[0]):
             until = time.monotonic() + self._tick
             self._begin_some()
             for flow in self._flows:
@@ -172,6 +200,12 @@ class Prober:
             self._close(attempt)
         print(json.dumps(self.report()), flush=True)
 
+    def _all_had_a_turn(self, stopped: float) -> bool:
+        if not self._last_tries:
+            self._last_tries = [flow.tries for flow in self._flows]
+        done = all(map(Flow.is_through, self._flows, self._last_tries))
+        return (done and not self._untried) or time.monotonic() > stopped + _LAST_TURN
+
     def _begin_some(self) -> None:
         now = time.monotonic()
         for entry in self._steady:
@@ -181,11 +215,11 @@ class Prober:
         if self._forbidden is None:
             return
         for _ in range(self._each):
-            probe = next(self._forbidden)
-            if len(self._open) < _BUSY:
-                self._begin(probe)
-            else:
+            if len(self._open) >= _BUSY:
                 self._skipped += 1
+                continue
+            self._begin(next(self._forbidden))
+            self._untried = max(0, self._untried - 1)
 
     def _begin(self, probe: dict[str, Any]) -> None:
         try:
@@ -235,6 +269,7 @@ class Prober:
             "reached": self._reached,
             "flows": {flow.probe["name"]: flow.report() for flow in self._flows},
             "skipped": self._skipped,
+            "untried": self._untried,
         }
 
 

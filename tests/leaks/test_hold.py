@@ -16,12 +16,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 @pytest.fixture
 def holding(bare: Harness) -> Harness:
     """A vm whose ramnet knows `hold`, with its configuration and nothing else."""
-    if bare.way.enter:
-        pytest.skip("nobody is in this scope before the service has made it")
-    ramnet = bare.lab.ramnet
-    ramnet.write_config(config_of(bare.way))
-    if not ramnet.command("hold", "--help").ok:
-        pytest.skip("there is no `ramnet hold` yet")
+    bare.lab.ramnet.write_config(config_of(bare.lab, bare.way))
     return bare
 
 
@@ -42,7 +37,7 @@ def test_hold_then_run(holding: Harness) -> None:
         ramnet.command("hold").check()
         watch.count_from_here()
         _nothing_leaves(watch)
-        ramnet.start(POLICY, config=config_of(holding.way))
+        ramnet.start(POLICY, config=config_of(holding.lab, holding.way))
         watch.healthy()
 
 
@@ -57,5 +52,5 @@ def test_a_hold_outlives_a_service_that_cannot_start(holding: Harness) -> None:
             assert not vm.run([PROGRAM, "run", "--config", CONFIG]).ok
         _nothing_leaves(watch)
         watch.harm()
-        ramnet.start(POLICY, config=config_of(holding.way))
+        ramnet.start(POLICY, config=config_of(holding.lab, holding.way))
         watch.healthy()

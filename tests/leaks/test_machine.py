@@ -10,38 +10,48 @@ from pathlib import Path
 import pytest
 
 from tests.lab import Lab
+from tests.lab import addresses as at
+from tests.lab.processes import wait_until
 from tests.leaks.conftest import config_of, enforce
 from tests.leaks.harness import OUTSIDE, POLICY, Harness, another_gate, another_supervisor
+from tests.leaks.probes import PUBLISHED_PORT
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
-#: Seconds that another tool's flush may leave the scope open, at most. None: it is measured
-#: alone, since what mends the rules is a poll; 0.1 once the service watches netlink.
-FLUSH_LIMIT: float | None = None
+#: Seconds that another tool's flush may leave the scope open (issue 3, 6). The best of the rounds
+#: is held to it and all are reported: what a machine with much else to do adds says nothing of
+#: the mending, and what leaves after health was seen is a leak in any round.
+FLUSH_LIMIT = 0.1
+_FLUSHES = 4
 _SMALL = "/run/small"
 _FAKETIME = "/run/faketime"
 
 
 def test_another_tool_flushes_the_ruleset(harness: Harness, rounds: int) -> None:
-    """Not kept from happening, but mended. The window: from the first packet out to the last."""
+    """The window: from the first packet out to the last; none where the table is ours alone."""
     vm, windows = harness.lab.vm, []
+    table = harness.lab.ramnet.status()["scopes"][0]["table"]
+    owned = "flags owner" in vm.run(["nft", "list", "table", "inet", table]).check().out
     with harness.watch("flush ruleset", promised=["inbound"]) as watch:
-        for _ in range(rounds):
+        for _ in range(max(_FLUSHES, rounds)):
             watch.harm()
-            deleted = vm.run(["nft", "delete", "table", "inet", "ramnet"])
+            vm.run(["nft", "flush", "ruleset"]).check()
             watch.healthy(lambda status: status["scopes"][0]["rules"]["intact"])
-            time.sleep(1.5)  # let a last packet through, if there is one
-            left = [packet.time for packet in watch.sent()]
-            windows.append(max(left) - min(left) if left else 0.0)
-            watch.count_from_here()
-        slowest = max(windows)
-        watch.row.note = f"open for {slowest * 1000:.0f} ms at most"
-        if not deleted.ok:
-            watch.row.note = "the kernel does not let others delete it"
-    if FLUSH_LIMIT is not None:
-        assert slowest <= FLUSH_LIMIT
-    else:
-        assert slowest < 3
+            windows.append(1000 * watch.measured())
+        each = ", ".join(f"{window:.0f}" for window in windows)
+        watch.row.note = f"open for {each} ms"
+        if owned:
+            watch.row.note = "the kernel lets nobody else touch the table"
+            assert max(windows) == 0, each
+    _restart_dockerd(harness)  # its rules went too, and nobody else makes them
+    assert min(windows) <= 1000 * FLUSH_LIMIT, each
+
+
+def _restart_dockerd(harness: Harness) -> None:
+    """Until the container's page can be had from outside again."""
+    harness.lab.docker.restart()
+    fetch = ["curl", "-sS", "--max-time", "5", f"http://{at.VM_IPV4}:{PUBLISHED_PORT}/label"]
+    wait_until("the published port", lambda: harness.lab.inet.run(fetch).ok, 60)
 
 
 @pytest.fixture
@@ -68,7 +78,7 @@ def small_disk(service: Lab) -> Iterator[Callable[[], None]]:
 
 
 def _small_config(harness: Harness) -> str:
-    return config_of(harness.way).replace("{state}", f"{_SMALL}/state")
+    return config_of(harness.lab, harness.way).replace("{state}", f"{_SMALL}/state")
 
 
 def test_the_disk_fills_up(bare: Harness, small_disk: Callable[[], None], rounds: int) -> None:
@@ -125,9 +135,10 @@ def test_descriptors_run_out(harness: Harness, who: str) -> None:
     with harness.watch(f"no descriptors left in the {who}", promised=OUTSIDE) as watch:
         watch.harm()
         _limit(harness, pid, 1)
-        time.sleep(3)
+        time.sleep(2)
         _limit(harness, pid)
         watch.healthy()
+    assert pid in (ramnet.gate_pid(), ramnet.supervisor_pid()), "it must go on"
 
 
 def test_no_descriptors_for_the_next_gate(harness: Harness) -> None:
@@ -141,19 +152,15 @@ def test_no_descriptors_for_the_next_gate(harness: Harness) -> None:
         time.sleep(2)
         _limit(harness, supervisor)
         watch.healthy(another_gate(gate))
+    assert ramnet.supervisor_pid() == supervisor, "it must go on"
 
 
 def test_dockerd_is_restarted(harness: Harness) -> None:
     """Docker takes its published ports away meanwhile, nothing else."""
-    docker = harness.lab.docker
     with harness.watch("dockerd restart", promised=["inbound"]) as watch:
         watch.harm()
-        docker.restart()
+        _restart_dockerd(harness)
         watch.healthy()
-        harness.lab.inet.run(
-            ["curl", "-sS", "--retry-connrefused", "--retry", "5", "--max-time", "20",
-             "http://192.0.2.2:8080/label"]
-        ).check()  # fmt: skip
 
 
 def test_the_clock_jumps(bare: Harness) -> None:
@@ -167,11 +174,11 @@ def test_the_clock_jumps(bare: Harness) -> None:
     ramnet.environment = {
         "LD_PRELOAD": str(libraries[0]),
         "FAKETIME_TIMESTAMP_FILE": _FAKETIME,
-        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     try:
-        ramnet.start(POLICY, config=config_of(bare.way))
+        ramnet.start(POLICY, config=config_of(bare.lab, bare.way))
         with bare.watch("clock jumps") as watch:
             for jump in ("+365d", "-3650d", "+0"):
                 watch.harm()

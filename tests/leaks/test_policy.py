@@ -9,6 +9,7 @@ import pytest
 
 from tests.lab import addresses as at
 from tests.lab import policy_text
+from tests.lab.processes import wait_until
 from tests.lab.service import CONFIG
 from tests.lab.service import POLICY as POLICY_PATH
 from tests.leaks.conftest import config_of, enforce
@@ -73,7 +74,7 @@ def test_a_broken_policy_at_start(harness: Harness) -> None:
         ramnet.stop()
         ramnet.write_policy(_BROKEN["cut off"])
         watch.harm()
-        ramnet.start(config=config_of(harness.way))
+        ramnet.start(config=config_of(harness.lab, harness.way))
         watch.healthy(lambda status: status["policy"]["digest"] == digest)
         assert ramnet.status()["policy"]["error"]
         ramnet.set_policy(POLICY)
@@ -84,7 +85,7 @@ def test_no_policy_at_all_at_start(bare: Harness) -> None:
     ramnet, state = bare.lab.ramnet, bare.lab.vm.directory / "ramnet"
     (state / "policy.last-good").unlink(missing_ok=True)
     ramnet.write_policy(_BROKEN["binary"])
-    ramnet.start(config=config_of(bare.way))
+    ramnet.start(config=config_of(bare.lab, bare.way))
     with bare.watch("broken policy at start, no last good") as watch:
         assert ramnet.status()["state"] == "refusing"
         before = len(watch.capture.settle())
@@ -99,15 +100,15 @@ def test_no_policy_at_all_at_start(bare: Harness) -> None:
 def test_a_broken_configuration(harness: Harness) -> None:
     """The running service does not look at it; one that starts with it ends, and the rules stay."""
     ramnet, vm = harness.lab.ramnet, harness.lab.vm
+    starts = ramnet.starts
     with harness.watch("broken config", promised=OUTSIDE) as watch:
         vm.write(CONFIG, "policy = [\n")
-        time.sleep(1)
-        assert ramnet.starts == (starts := ramnet.starts)
+        time.sleep(0.5)
+        assert ramnet.starts == starts
         watch.harm()
         assert ramnet.process is not None
         ramnet.process.stop()
-        time.sleep(2)
-        assert ramnet.starts > starts + 1, "init starts it, it ends"
-        ramnet.write_config(config_of(harness.way))
+        wait_until("init starts it, it ends", lambda: ramnet.starts > starts + 1, 60)
+        ramnet.write_config(config_of(harness.lab, harness.way))
         watch.healthy(seconds=30)
     enforce(harness.lab, harness.way)

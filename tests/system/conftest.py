@@ -25,7 +25,11 @@ POLICY = policy_text(
 )
 
 TIERS = pytest.mark.parametrize("tier", ["redirect", "anyip"], indirect=True, scope="module")
-_WITHOUT = {"redirect": "", "anyip": "nat_redirect"}
+_WITHOUT = {
+    "redirect": "",
+    "anyip": "nat_redirect",
+    "redirect, anybody's": "owner,persist",
+}
 
 
 def sentence(host: str) -> str:

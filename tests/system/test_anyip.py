@@ -1,6 +1,6 @@
 """Tier anyip with a real dockerd: what a kernel without NAT gets of the same promises.
 
-What the uplink shows under everything that people try is in ``test_leaks``, for both tiers.
+What people try is in ``test_leaks``, what dockerd does in ``test_docker``, for both tiers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab import Capture, Docker, Lab, Ramnet
 from tests.lab import addresses as at
-from tests.system.conftest import PROXY_PORTS, sentence, stray
+from tests.system.conftest import PROXY_PORTS, stray
 
 pytestmark = [
     pytest.mark.lab,
@@ -31,46 +31,8 @@ def test_the_status_says_which_tier_and_why(enforced: Ramnet) -> None:
     assert scope["rules"]["intact"]
 
 
-def test_an_allowed_pull(enforced: Ramnet, docker: Docker, capture: Capture) -> None:
-    docker.forget()
-    docker.run("pull", _PULL).check()
-    assert not stray(capture)
-
-
-def test_a_pull_that_is_sent_on_to_a_cdn(
-    enforced: Ramnet, docker: Docker, capture: Capture
-) -> None:
-    docker.forget()
-    docker.run("pull", f"{at.REDIRECT_ALLOWED.name}/{at.IMAGE}").check()
-    assert not stray(capture)
-
-
-def test_a_refused_pull_says_so(enforced: Ramnet, docker: Docker, capture: Capture) -> None:
-    enforced.command("ca", "install").check()
-    docker.restart()
-    pulled = docker.run("pull", f"{at.REGISTRY_BLOCKED.name}/{at.IMAGE}")
-    assert not pulled.ok
-    assert sentence(at.REGISTRY_BLOCKED.name) in pulled.text
-    assert not capture.settle().sent_by_vm().about(at.REGISTRY_BLOCKED)
-    assert not stray(capture)
-
-
-@pytest.mark.parametrize("network", ["bridge", "custom"])
-def test_containers_go_on_as_before(enforced: Ramnet, docker: Docker, network: str) -> None:
-    docker.run("pull", _PULL).check()
-    docker.run("network", "create", "custom").check()
-    try:
-        fetched = docker.run(
-            "run", "--rm", "--network", network, _PULL,
-            "wget", "-q", "-O", "-", f"http://{at.FILES_BLOCKED.name}/hello.txt",
-        )  # fmt: skip
-    finally:
-        docker.run("network", "rm", "custom").check()
-    assert fetched.check().out == f"hello from {at.FILES_BLOCKED.name}\n"
-
-
 @pytest.mark.parametrize("address", ["127.0.0.1", at.VM_IPV4, at.INET_IPV4])
-@pytest.mark.parametrize("port", [443, 5000, 8088])
+@pytest.mark.parametrize("port", [443, 5000])
 @pytest.mark.parametrize("userland", [True, False], ids=["userland-proxy", "nat-alone"])
 def test_a_published_port(
     enforced: Ramnet, lab: Lab, docker: Docker, address: str, port: int, userland: bool

@@ -10,9 +10,9 @@ from tests.lab import Capture, Docker, Lab, Ramnet, policy_text
 from tests.lab import addresses as at
 from tests.lab.demo import Row
 from tests.lab.demo_cases import Case, cases
-from tests.system.conftest import ALLOWED, POLICY, sentence, stray
+from tests.system.conftest import ALLOWED, POLICY, TIERS, sentence, stray
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, TIERS]
 
 _EXPLICIT = "http://127.0.0.1:3128"
 _PULLS = ("pull registry.allowed.example", "pull registry.blocked.example")
@@ -46,7 +46,7 @@ class Daemon:
 
 
 @pytest.fixture(scope="module")
-def daemon(lab: Lab) -> Iterator[Daemon]:
+def daemon(lab: Lab, tier: str) -> Iterator[Daemon]:
     yield Daemon(lab.docker)
     lab.docker.stop()
 

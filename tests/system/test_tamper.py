@@ -1,4 +1,7 @@
-"""Another tool destroys the rules under a running service and a running dockerd."""
+"""Another tool destroys the rules under a running service and a running dockerd.
+
+Tables that it cannot touch are in test_ownership.py; here they are anybody's.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from tests.lab.vm import Vm
 from tests.system.conftest import stray
 from tests.system.test_life import Prober
 
-pytestmark = pytest.mark.lab
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.parametrize("tier", ["redirect, anybody's"], indirect=True, scope="module"),
+]
 
 _CURL = ["curl", "--silent", "--show-error", "--max-time", "5"]
 _HELLO = f"https://{at.FILES_ALLOWED.name}/hello.txt"

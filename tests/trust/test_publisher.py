@@ -114,6 +114,17 @@ def test_refresh_renews_the_timestamp_alone(desk: Desk) -> None:
     assert second.snapshot_meta == first.snapshot_meta
 
 
+def test_timestamps_of_one_second_have_different_sizes(desk: Desk) -> None:
+    """An ETag is often made of seconds and size alone; see tests/trust/fleet.py, where it hit."""
+    desk.keygen()
+    desk.publish()
+    sizes = set()
+    for _ in range(5):
+        desk.refresh()
+        sizes.add((desk.site / "metadata" / "timestamp.json").stat().st_size)
+    assert len(sizes) == 5
+
+
 def test_a_changed_policy_must_rise(desk: Desk) -> None:
     desk.keygen()
     assert desk.publish().exit_code == 0

@@ -5,6 +5,7 @@ power in a moment, ``cut NAME``; the last one is ``end``.
 """
 
 import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -30,7 +31,15 @@ class Done:
 
 def say(word: str, name: str, rest: str = "") -> None:
     """One line, whatever the text holds."""
+    if word == "FAIL":
+        explain()
     print(f"{word} {name} {' '.join(rest.split())[:400]}".rstrip(), flush=True)
+
+
+def explain() -> None:
+    """The newest words of all services, on the console."""
+    command = ("journalctl", "--boot", "--no-pager", "--lines=60", "--output=short-monotonic")
+    print(run(*command).text, file=sys.stderr, flush=True)
 
 
 def check(name: str, function: Check) -> None:

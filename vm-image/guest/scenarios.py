@@ -43,6 +43,7 @@ def readonly() -> None:
     check("enforcing", facts.wait_enforcing)
     check("pull-allowed", facts.need_pull)
     check("pull-blocked", facts.need_refusal)
+    check("refusal-readable-over-tls", refusal_readable_over_tls)
     check("nothing-left-ever", facts.need_no_strays)
 
 

@@ -8,7 +8,7 @@ directory=$1 output=$2 list=${3-}
 
 cd "$directory"
 find . -xdev -newermt "@$SOURCE_DATE_EPOCH" -not -path './proc/*' -not -path './sys/*' \
-    -not -path './dev/*' -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
+    -not -path './dev/*' -not -path ./proc -not -path ./sys -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 if [ -n "$list" ]; then
     cat "$list"
 else

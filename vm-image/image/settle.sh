@@ -9,13 +9,18 @@ install -m 755 "$here/init" "$root/init"
 echo ramnet-vm >"$root/etc/hostname"
 printf '127.0.0.1 localhost ramnet-vm\n::1 localhost\n' >"$root/etc/hosts"
 echo "nameserver $dns" >"$root/etc/resolv.conf"
-: >"$root/etc/fstab"
+# A sandboxed service needs room for directories of its own there (PrivateTmp=, PrivateDevices=),
+# whatever the disk has left, and on a read-only root.
+cat >"$root/etc/fstab" <<'END'
+tmpfs /tmp tmpfs mode=1777,nosuid,nodev,size=25% 0 0
+tmpfs /var/tmp tmpfs mode=1777,nosuid,nodev,size=10% 0 0
+END
 # Empty: made at the first boot. Absent on a read-only root: kept in memory.
 : >"$root/etc/machine-id"
 
 # Containers ask this server themselves. Without it those on user-defined networks would ask by
 # way of dockerd (28 and later), and get the policy's answers.
-mkdir -p "$root/etc/docker"
+mkdir -p "$root/etc/docker" "$root/usr/local/share/ca-certificates"
 printf '{"dns": ["%s"]}\n' "$dns" >"$root/etc/docker/daemon.json"
 install -D -m 644 -t "$root/etc/systemd/system/docker.service.d" \
     "$here/../units/60-ramnet-proxy.conf"

@@ -23,11 +23,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--extra", action="append", type=Path, default=[], help="a directory laid over the root"
     )
+    parser.add_argument("--cut", type=float, help="seconds until power is cut; default: any")
     return parser.parse_args()
 
 
 def run(
-    suite: str, kernel: images.Kernel, wanted: list[Scenario], extra: list[Path]
+    suite: str,
+    kernel: images.Kernel,
+    wanted: list[Scenario],
+    extra: list[Path],
+    cut: float | None = None,
 ) -> list[Outcome]:
     """Every scenario, one machine at a time."""
     with tempfile.TemporaryDirectory(prefix="vm-image-") as scratch:
@@ -42,17 +47,17 @@ def run(
         base = Boot(kernel.image, initrd, "", None, directory)
         accelerator = choose_accelerator(base)
         _say(f"# {suite}, kernel {kernel.name}, {accelerator.partition(',')[0]}; "
-             f"image: {images.sizes(suite, kernel)}")  # fmt: skip
-        return [_one(scenario, base, accelerator) for scenario in wanted]
+             f"image: {images.shipped(suite, kernel)}")  # fmt: skip
+        return [_one(scenario, base, accelerator, cut) for scenario in wanted]
 
 
-def _one(scenario: Scenario, base: Boot, accelerator: str) -> Outcome:
+def _one(scenario: Scenario, base: Boot, accelerator: str, cut: float | None) -> Outcome:
     _say(f"# {scenario.name}")
     began = time.monotonic()
     boot = base._replace(line=f"vm.scenario={scenario.name} {scenario.line}")
     if scenario.disk:
         boot = boot._replace(disk=images.make_disk(base.directory / "disk", scenario.disk))
-    outcome = play(scenario, boot, accelerator, _say)
+    outcome = play(scenario, boot, accelerator, _say, cut)
     _say(f"# {scenario.name}: {'passed' if outcome.passed else 'FAILED'} "
          f"in {time.monotonic() - began:.0f} s")  # fmt: skip
     return outcome
@@ -63,7 +68,7 @@ def main() -> int:
     options = _arguments()
     wanted = [s for s in SCENARIOS if not options.scenario or s.name in options.scenario]
     kernel = images.find_kernel(options.kernel or options.suite)
-    outcomes = run(options.suite, kernel, wanted, options.extra)
+    outcomes = run(options.suite, kernel, wanted, options.extra, options.cut)
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 
 

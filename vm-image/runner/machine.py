@@ -103,7 +103,7 @@ def choose_accelerator(boot: Boot) -> str:
     return "tcg,thread=multi"
 
 
-def tail(path: Path, lines: int = 25) -> Sequence[str]:
+def tail(path: Path, lines: int = 150) -> Sequence[str]:
     """The end of a console, for whoever has to find out."""
     if not path.exists():
         return []

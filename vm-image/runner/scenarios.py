@@ -68,8 +68,13 @@ class Outcome:
 Tell = Callable[[str], None]
 
 
-def play(scenario: Scenario, boot: Boot, accelerator: str, tell: Tell) -> Outcome:
-    """Boot until the guest says ``end``, as often as its power is cut meanwhile."""
+def play(
+    scenario: Scenario, boot: Boot, accelerator: str, tell: Tell, cut: float | None = None
+) -> Outcome:
+    """Boot until the guest says ``end``, as often as its power is cut meanwhile.
+
+    ``cut``: seconds after the guest's word; None is any time up to ``LONGEST_CUT``.
+    """
     outcome = Outcome(scenario)
     console = ""
     for number in range(scenario.cuts + 1):
@@ -77,7 +82,7 @@ def play(scenario: Scenario, boot: Boot, accelerator: str, tell: Tell) -> Outcom
             boot._replace(directory=boot.directory / f"{scenario.name}-{number}"), accelerator
         )
         try:
-            ending = _listen(machine, outcome, tell)
+            ending = _listen(machine, outcome, tell, cut)
         finally:
             machine.cut()
         console += machine.console.read_text(errors="replace")
@@ -85,16 +90,17 @@ def play(scenario: Scenario, boot: Boot, accelerator: str, tell: Tell) -> Outcom
             break
         if ending != "cut" or number == scenario.cuts:
             _add(outcome, tell, "FAIL", "came-to-an-end", ending)
-            for line in tail(machine.console):
-                tell(f"    {line}")
             break
     if scenario.console:
         verdict: Verdict = "ok" if scenario.console in console else "FAIL"
         _add(outcome, tell, verdict, "console-says-why", "")
+    if not outcome.passed:
+        for line in tail(machine.console):
+            tell(f"    {line}")
     return outcome
 
 
-def _listen(machine: Machine, outcome: Outcome, tell: Tell) -> str:
+def _listen(machine: Machine, outcome: Outcome, tell: Tell, cut: float | None) -> str:
     """``end``, ``cut``, or what went wrong."""
     try:
         for line in machine.lines(LIMIT):
@@ -103,7 +109,7 @@ def _listen(machine: Machine, outcome: Outcome, tell: Tell) -> str:
             if word in ("ok", "FAIL", "note"):
                 _add(outcome, tell, word, name, rest)
             elif word == "cut":
-                pause = random.uniform(0, LONGEST_CUT)  # noqa: S311  (when a power cut comes)
+                pause = random.uniform(0, LONGEST_CUT) if cut is None else cut  # noqa: S311
                 tell(f"cut {name} after {pause:.2f} s")
                 time.sleep(pause)
                 return "cut"

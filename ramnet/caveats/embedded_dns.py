@@ -9,8 +9,8 @@ own, so either both are restricted or neither (facts of Docker, measured on 28 a
 from collections.abc import Iterable
 from typing import Final
 
+from ramnet.caveats.facts import DockerDaemon
 from ramnet.config import Resolver
-from ramnet.kernel.docker_daemons import DockerDaemon
 
 _SHARED_SINCE: Final = 28
 _REMEDY: Final = 'set "dns" in daemon.json, to a resolver that containers reach'

@@ -7,8 +7,8 @@ the name by itself, which fails where the parent is the only way out.
 from collections.abc import Iterable
 from urllib.parse import SplitResult, urlsplit
 
+from ramnet.caveats.facts import DockerProxy
 from ramnet.config import Proxy, parse_endpoint
-from ramnet.kernel.docker import DockerProxy
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080}
 

@@ -1,0 +1,79 @@
+"""Caveats found in ramnet's own configuration and in the policy, and those that are by design."""
+
+import ipaddress
+
+from ramnet.caveats.caveat import Finding, State, bounded, found, unknown
+from ramnet.caveats.facts import Facts, Unseen
+from ramnet.config import Exempt, parse_endpoint
+
+
+def exemptions(facts: Facts) -> Finding:
+    """What passes by the gate."""
+    return found(f"[[exempt]] {_described(each)}" for each in facts.config.exempt)
+
+
+def _described(exempt: Exempt) -> str:
+    parts = ("uid", "cgroup", "proto", "port", "address")
+    named = [(part, getattr(exempt, part)) for part in parts]
+    return " ".join(f"{part}={value}" for part, value in named if value is not None)
+
+
+def containers_dns(facts: Facts) -> Finding:
+    """Names are told to everybody."""
+    return found(
+        ['[resolver] containers_dns = "allow"']
+        if facts.config.resolver.containers_dns == "allow"
+        else []
+    )
+
+
+def windows_containers(facts: Facts) -> Finding:
+    """Windows' own dockerd has only the explicit proxy, which it must reach and use."""
+    afar = [text for text in facts.config.proxy.explicit if not _is_loopback(text)]
+    release = facts.kernel_release
+    if afar:
+        return unknown(
+            f"[proxy] explicit = {', '.join(afar)} can be reached from outside; whether a Windows "
+            "dockerd uses it cannot be seen from here"
+        )
+    if "microsoft" in release.lower() or "linuxkit" in release.lower():
+        kind = f"kernel {release}: this is a machine inside Windows, or a desktop's VM"
+        return found([f"{kind}, and [proxy] explicit listens nowhere but on loopback"])
+    return Finding(State.ABSENT, bounded([f"kernel {release} is none of WSL's or LinuxKit's"]))
+
+
+def _is_loopback(text: str) -> bool:
+    return ipaddress.ip_address(parse_endpoint(text).address).is_loopback
+
+
+def push_pull(facts: Facts) -> Finding:
+    """By design: allowed is allowed."""
+    policy = facts.policy
+    if isinstance(policy, Unseen):
+        return found(["what may be pulled from may be pushed to"])
+    words = f"{policy.source}: what its {policy.entries} entries and presets allow, for both ways"
+    return found([words])
+
+
+def cli_fetches(facts: Facts) -> Finding:
+    """By design: who is in no scope is not restricted."""
+    covered = [f"scope {s.name}: by {s.means}" for s in facts.scopes if isinstance(s.means, str)]
+    return found(["clients outside these scopes fetch by themselves", *covered])
+
+
+def broad_hosts(facts: Facts) -> Finding:
+    """Allowed hosts that strangers share."""
+    policy = facts.policy
+    if isinstance(policy, Unseen):
+        return found([], [policy.reason])
+    if isinstance(policy.broad, Unseen):
+        return found([], [policy.broad.reason])
+    return found(f"{policy.source}: {text}" for text in policy.broad)
+
+
+def unrestricted(facts: Facts) -> Finding:
+    """The policy says that nothing is to be refused."""
+    policy = facts.policy
+    if isinstance(policy, Unseen):
+        return found([], [policy.reason])
+    return found([] if policy.enabled else [f"{policy.source}: enabled = false"])

@@ -1,0 +1,132 @@
+"""Facts about this machine's users: who may speak to Docker's socket, what lies in their homes.
+
+Homes are their owners' to fill, so nothing but plain files is opened there, and never a link.
+"""
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ramnet.caveats.facts import Builder, Homes, SocketAccess, Unseen
+from ramnet.kernel.docker import read_bounded
+
+_MAX_FILES: Final = 64
+_MAX_BYTES: Final = 1 << 20
+_LOCAL_SOURCES: Final = frozenset({"files", "compat", "systemd"})
+"""Of nsswitch.conf(5): what stands in files, and users that systemd makes up for services."""
+
+
+class _User(NamedTuple):
+    name: str
+    group: int
+    home: str
+
+
+class _Instance(msgspec.Struct, frozen=True, rename="pascal"):
+    driver: str
+
+
+def socket_access(root: Path, socket: str) -> SocketAccess | Unseen:
+    """By owner and mode of the socket, in the file system ``root`` of its dockerd."""
+    try:
+        found = (root / socket.lstrip("/")).stat()
+    except OSError as error:
+        return Unseen(f"{socket}: {error.strerror}")
+    anybody = bool(found.st_mode & stat.S_IWOTH)
+    if not found.st_mode & stat.S_IWGRP:
+        return SocketAccess(socket, None, (), anybody)
+    group, members = _group(root, found.st_gid)
+    if not members and (sources := _elsewhere(root)):
+        return Unseen(f"members of group {group} that {', '.join(sources)} may name")
+    return SocketAccess(socket, group, tuple(members), anybody)
+
+
+def _group(root: Path, gid: int) -> tuple[str, list[str]]:
+    """Name and members of a group, those included whose first group it is."""
+    name, members = str(gid), []
+    for fields in _rows(root / "etc" / "group", 4):
+        if fields[2] == str(gid):
+            name, members = fields[0], [member for member in fields[3].split(",") if member]
+    members += [user.name for user in _users(root) if user.group == gid]
+    return name, sorted({member for member in members if member != "root"})
+
+
+def _elsewhere(root: Path) -> list[str]:
+    """Sources of groups besides files (nsswitch.conf(5))."""
+    for line in read_bounded(root / "etc" / "nsswitch.conf").decode(errors="replace").splitlines():
+        database, _, sources = line.partition("#")[0].partition(":")
+        if database.strip() == "group":
+            named = [word for word in sources.split() if not word.startswith("[")]
+            return [word for word in named if word not in _LOCAL_SOURCES]
+    return []
+
+
+def gather_homes(root: Path = Path("/")) -> Homes:
+    """Buildx's builders and kubeconfigs of every user with a home."""
+    builders: list[Builder] = []
+    kubeconfigs: list[str] = []
+    unread: list[str] = []
+    for home in sorted({user.home for user in _users(root)}):
+        try:
+            builders += _builders(root, home)
+            kubeconfigs += _kubeconfigs(root, home)
+        except OSError as error:
+            unread.append(f"{error.filename}: {error.strerror}")
+    return Homes(tuple(builders), tuple(kubeconfigs), tuple(unread))
+
+
+def _builders(root: Path, home: str) -> Iterator[Builder]:
+    directory = f"{home}/.docker/buildx/instances"
+    for name in _names(root / directory.lstrip("/"))[:_MAX_FILES]:
+        path = f"{directory}/{name}"
+        yield Builder(path, _driver(root / path.lstrip("/")))
+
+
+def _driver(path: Path) -> str | Unseen:
+    try:
+        return msgspec.json.decode(_plain_file(path), type=_Instance).driver
+    except OSError as error:
+        return Unseen(error.strerror or "cannot be read")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Unseen("it is no builder of buildx's")
+
+
+def _kubeconfigs(root: Path, home: str) -> Iterator[str]:
+    path = f"{home}/.kube/config"
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        (root / path.lstrip("/")).lstat()
+        yield path
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _plain_file(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(0, "it is no plain file", str(path))
+        return file.read(_MAX_BYTES)
+
+
+def _users(root: Path) -> Iterator[_User]:
+    for fields in _rows(root / "etc" / "passwd", 7):
+        if fields[3].isdecimal() and fields[5].startswith("/"):
+            yield _User(fields[0], int(fields[3]), fields[5].rstrip("/"))
+
+
+def _rows(path: Path, columns: int) -> Iterator[list[str]]:
+    """passwd(5) and group(5)."""
+    for line in read_bounded(path).decode(errors="replace").splitlines():
+        fields = line.split(":")
+        if len(fields) == columns:
+            yield fields

@@ -1,0 +1,224 @@
+"""A session from its token to the gate: begun, enforced, ended by word, by time and by restart."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ramnet.daemon.client import ask
+from ramnet.errors import RamnetError
+from tests.trust.issuer import AUDIENCE, ISSUER, Issuer
+
+from .conftest import Bench, Running
+from .test_signed_policy import Fleet, authority, fleet
+
+__all__ = ["authority", "fleet"]
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs root: the service changes its user"
+)
+
+SIGN_IN = "acme has disallowed access to h.example. Sign in to acme first"
+
+
+class Person:
+    """A machine with ``[session]``, and a token in the hand."""
+
+    def __init__(self, bench: Bench, issuer: Issuer) -> None:
+        self.bench, self.issuer = bench, issuer
+        (bench.folder / "jwks.json").write_bytes(issuer.jwks)
+        self.configure('enforce = true\nallowed_orgs = ["acme"]\nallow = ["login.example"]')
+
+    def configure(self, session: str, jwks: str = "") -> None:
+        self.bench.configure(self.session(session, jwks))
+
+    def session(self, session: str, jwks: str = "") -> str:
+        return (
+            f'[session]\nissuer = "{ISSUER}"\naudience = "{AUDIENCE}"\n'
+            f'jwks = "{jwks or self.bench.folder / "jwks.json"}"\n{session}\n'
+        )
+
+    def start(self, words: str) -> Running:
+        run = self.bench.start()
+        run.wait_for(words)
+        return run
+
+    def sign_in(self, **claims: Any) -> dict[str, Any]:
+        body = json.dumps({"token": self.issuer.token(**claims)}).encode()
+        answer: dict[str, Any] = ask(self.bench.control, "POST", "/v1/sign-in", body, time_limit=60)
+        return answer
+
+    def sign_out(self) -> dict[str, Any]:
+        answer: dict[str, Any] = ask(self.bench.control, "POST", "/v1/sign-out", time_limit=60)
+        return answer
+
+    def status(self) -> dict[str, Any]:
+        answer: dict[str, Any] = ask(self.bench.control, "GET", "/v1/status")
+        return answer
+
+    def gate(self) -> dict[str, Any]:
+        return self.bench.ask_gate()
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Issuer:
+    return Issuer()
+
+
+@pytest.fixture
+def person(bench: Bench, issuer: Issuer) -> Person:
+    return Person(bench, issuer)
+
+
+def run_until(holds: Callable[[], bool], patience: float = 20) -> None:
+    deadline = time.monotonic() + patience
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_enforced_and_absent_nothing_but_signing_in_is_reachable(person: Person) -> None:
+    person.start("refusing")
+    run_until(lambda: person.gate()["allowed"] == ["login.example"])
+    assert person.gate()["sentence"].startswith(SIGN_IN)
+    status = person.status()
+    assert status["session"]["state"] == "signed-out"
+    assert status["policy"]["version"] is None
+    assert any("nothing is reachable: Sign in to acme" in w for w in status["warnings"])
+
+
+def test_sign_in_and_out_are_in_force_when_answered(person: Person) -> None:
+    run = person.start("refusing")
+    assert person.sign_in()["subject"] == "dev@acme.example"
+    run.wait_for("enforcing")
+    assert person.gate()["allowed"] == ["docker.io"]
+    assert person.gate()["version"] == 1
+    person.bench.write_policy(2)  # a change meanwhile
+    run.wait_for("is in force")
+    assert person.gate()["version"] == 2
+    assert person.sign_out()["state"] == "signed-out"
+    assert person.gate()["allowed"] == ["login.example"]
+    assert person.gate()["sentence"].startswith(SIGN_IN)
+    person.bench.write_policy(3)  # a change while nobody is there opens nothing
+    run.wait_for("is in force")
+    assert person.gate()["allowed"] == ["login.example"]
+    person.sign_in()
+    assert person.gate()["version"] == 3
+
+
+@pytest.mark.parametrize(
+    ("claims", "words"),
+    [
+        ({"organizations": ["other"]}, "in none of the allowed organizations: acme"),
+        ({"iss": "https://evil.example"}, "the token is not accepted"),
+        ({"exp": int(time.time()) - 3600}, "the token is not accepted"),
+    ],
+    ids=["organization", "issuer", "expired"],
+)
+def test_a_token_that_is_not_accepted_changes_nothing(
+    person: Person, claims: dict[str, Any], words: str
+) -> None:
+    person.start("refusing")
+    with pytest.raises(RamnetError, match=words):
+        person.sign_in(**claims)
+    with pytest.raises(RamnetError, match="the token"):
+        ask(person.bench.control, "POST", "/v1/sign-in", b'{"token": "a.b.c"}', time_limit=60)
+    assert person.gate()["allowed"] == ["login.example"]
+    assert not (person.bench.state / "session").exists()
+
+
+def test_a_session_ends_by_time(person: Person) -> None:
+    run = person.start("refusing")
+    person.sign_in(exp=int(time.time()) + 2)
+    run.wait_for("session ended: it has expired")
+    run_until(lambda: person.gate()["allowed"] == ["login.example"])
+    assert not (person.bench.state / "session").exists()
+
+
+def test_a_session_outlives_a_restart(person: Person) -> None:
+    run = person.start("refusing")
+    person.sign_in()
+    run.stop()
+    kept = person.bench.state / "session"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    run = person.start("signed in: dev@acme.example")
+    run.wait_for("enforcing")
+    assert person.gate()["allowed"] == ["docker.io"]
+
+
+def test_a_kept_session_is_verified_again(person: Person) -> None:
+    run = person.start("refusing")
+    person.sign_in()
+    run.stop()
+    person.configure('enforce = true\nallowed_orgs = ["other"]')
+    run = person.start("session ended: dev@acme.example is in none of the allowed organizations")
+    run.wait_for("refusing")
+    assert person.gate()["allowed"] == []
+
+
+def test_dockers_own_file_names_the_organizations(person: Person) -> None:
+    file = person.bench.folder / "registry.json"
+    file.write_text('{"allowedOrgs": ["acme"]}')
+    person.configure(f'enforce = true\nregistry_json = "{file}"')
+    run = person.start("refusing")
+    person.sign_in()
+    run.wait_for("enforcing")
+    file.write_text("{}")
+    with pytest.raises(RamnetError, match=r"is not Docker's registry\.json"):
+        person.sign_in()
+
+
+def test_not_enforced_and_absent_as_configured(person: Person) -> None:
+    person.configure('absent = "policy"')
+    run = person.start("enforcing")
+    assert person.gate()["allowed"] == ["docker.io"]
+    run.stop()
+    person.configure('absent = "unrestricted"')
+    run = person.start("enforcing")
+    run_until(lambda: "anything.example" in person.gate()["allowed"])
+    assert any("nothing is restricted" in warning for warning in person.status()["warnings"])
+    person.sign_in()
+    assert person.gate()["allowed"] == ["docker.io"]
+    person.sign_out()
+    assert "anything.example" in person.gate()["allowed"]
+
+
+def test_groups_have_their_policies_and_keys_may_be_fetched(fleet: Fleet, issuer: Issuer) -> None:
+    person = Person(fleet.bench, issuer)
+    (fleet.site.server.folder / "jwks.json").write_bytes(issuer.jwks)
+    dev = b'version = 1\n[[registry]]\nhost = "dev.example"\n'
+    fleet.site.publish(2, groups={"policies/dev.toml": dev})
+    fleet.configure(
+        "", extra_tables=person.session("enforce = false", f"{fleet.site.server.url}/jwks.json")
+    )
+    person.start("enforcing")
+    assert person.gate()["allowed"] == ["docker.io"]
+    person.sign_in()
+    assert person.gate()["allowed"] == ["docker.io", "dev.example"]
+    assert person.status()["policy"]["signed"]["groups"] == ["dev"]
+    fleet.site.server.down = True
+    person.sign_out()  # without the server, what the group had is gone all the same
+    assert person.gate()["allowed"] == ["docker.io"]
+
+
+def test_who_may_change(person: Person) -> None:
+    import subprocess
+
+    person.start("refusing")
+    person.bench.folder.joinpath("run").chmod(0o755)
+    done = subprocess.run(
+        ["curl", "-s", "--unix-socket", str(person.bench.control), "-X", "POST",
+         "http://ramnet/v1/sign-out"], capture_output=True, text=True, check=True, user=65534,
+        group=65534, extra_groups=[],
+    )  # fmt: skip
+    assert json.loads(done.stdout)["error"] == "only root and the group ramnet may do that"
+
+
+def test_a_session_file_that_is_rubbish_is_no_session(person: Person) -> None:
+    Path(person.bench.state).mkdir()
+    (person.bench.state / "session").write_bytes(b"\x00rubbish")
+    person.start("session ended: ")
+    run_until(lambda: person.gate()["allowed"] == ["login.example"])

@@ -1,0 +1,236 @@
+"""A policy from a signed repository, with the real service, the real child and a real server."""
+
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from ramnet.daemon.client import ask
+from ramnet.errors import RamnetError
+from tests.trust.server import serving
+from tests.trust.site import Site
+
+from .conftest import Bench, Running
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs root: the service changes its user"
+)
+
+
+class Fleet:
+    """One server and one machine that has its policy from there."""
+
+    def __init__(self, bench: Bench, site: Site) -> None:
+        self.bench, self.site = bench, site
+        self.configure()
+
+    def configure(
+        self, extra: str = "", refresh: str = "24h", url: str = "", extra_tables: str = ""
+    ) -> None:
+        """``extra`` goes below ``[trust]``."""
+        self.bench.configure(
+            f'[trust]\nroot = "{self.site.folder}/keys/root.json"\nrefresh = "{refresh}"\n'
+            f'ca = "{self.site.folder}/ca.pem"\n{extra}\n{extra_tables}'
+        )
+        path = self.bench.folder / "ramnet.toml"
+        text = path.read_text().replace(str(self.bench.policy), url or self.site.server.url)
+        path.write_text(text)
+
+    @property
+    def bundle(self) -> Path:
+        return self.bench.state / "policy.bundle"
+
+    def start(self, words: str = "enforcing") -> Running:
+        run = self.bench.start()
+        run.wait_for(words)
+        return run
+
+    def refresh(self) -> dict[str, Any]:
+        answer: dict[str, Any] = ask(self.bench.control, "POST", "/v1/refresh", time_limit=60)
+        return answer
+
+    def status(self) -> dict[str, Any]:
+        answer: dict[str, Any] = ask(self.bench.control, "GET", "/v1/status")
+        return answer
+
+    def version(self) -> int:
+        return int(self.bench.ask_gate()["version"])
+
+    def events(self) -> list[dict[str, Any]]:
+        lines = (self.bench.state / "service.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+
+@pytest.fixture
+def fleet(bench: Bench, authority: trustme.CA) -> Iterator[Fleet]:
+    folder = bench.folder / "admin"
+    (folder / "site").mkdir(parents=True)
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    context = ssl.create_default_context()
+    with serving(folder / "site", authority) as server:
+        site = Site(folder, server, context)
+        site.publish(1)
+        yield Fleet(bench, site)
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA(organization_name="ramnet test")
+
+
+def test_the_published_policy_is_in_force(fleet: Fleet) -> None:
+    fleet.start()
+    assert fleet.version() == 1
+    policy = fleet.status()["policy"]
+    assert policy["source"] == policy["configured"] == fleet.site.server.url
+    assert policy["signed"]["state"] == "fresh"
+    assert fleet.bundle.stat().st_mode & 0o777 == 0o600
+    assert list((fleet.bench.folder / "run" / "fetch").iterdir()) == []
+
+
+def test_a_change_is_in_force_at_refresh(fleet: Fleet) -> None:
+    fleet.start()
+    fleet.site.publish(2)
+    began = time.monotonic()
+    assert fleet.refresh()["version"] == 2
+    assert fleet.version() == 2
+    assert time.monotonic() - began < 20  # two seconds are promised; this machine is shared
+
+
+def test_a_change_is_in_force_by_itself(fleet: Fleet) -> None:
+    fleet.configure(refresh="10s")
+    run = fleet.start()
+    fleet.site.publish(2)
+    run.wait_for("is in force")
+    assert fleet.version() == 2
+
+
+def test_without_the_server_what_was_kept_is_in_force_at_once(fleet: Fleet) -> None:
+    fleet.start().stop()
+    fleet.site.server.down = True
+    run = fleet.bench.start()
+    run.wait_for(f"the policy of {fleet.bundle} is in force")
+    run.wait_for("the server says 503")
+    assert fleet.version() == 1
+    policy = fleet.status()["policy"]
+    assert "503" in policy["error"]
+    assert policy["source"] == str(fleet.bundle)
+    with pytest.raises(RamnetError, match="503"):
+        fleet.refresh()
+
+
+def test_without_server_and_memory_everything_is_refused(fleet: Fleet) -> None:
+    fleet.site.server.down = True
+    run = fleet.start("there is no policy: everything is refused")
+    assert "503" in fleet.bench.ask_gate()["sentence"]
+    fleet.site.server.down = False
+    fleet.refresh()
+    run.wait_for("enforcing")
+    assert fleet.version() == 1
+
+
+def test_an_attack_leaves_the_last_good_policy_and_an_event(fleet: Fleet) -> None:
+    old = fleet.site.save("old")
+    fleet.site.publish(2)
+    fleet.start()
+    shutil.rmtree(fleet.site.server.folder)
+    shutil.copytree(old, fleet.site.server.folder)
+    with pytest.raises(RamnetError, match=r"rollback: timestamp\.json"):
+        fleet.refresh()
+    assert fleet.version() == 2
+    assert fleet.status()["policy"]["signed"]["attack"] == "rollback"
+    [event] = [e for e in fleet.events() if e["verdict"] == "refused"]
+    assert "rollback: timestamp.json" in event["reason"]
+    assert "the policy in force stays" in event["reason"]
+
+
+def test_a_signed_document_that_cannot_be_read_is_not_taken(fleet: Fleet) -> None:
+    fleet.start()
+    before = fleet.bundle.read_bytes()
+    bad = b"version = 2\nregistries = 1\n"
+    from tuf.api.metadata import TargetFile
+
+    import ramnet.trust.publisher as publisher
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            publisher, "_target", lambda path, data, _: TargetFile.from_data(path, data, ["sha256"])
+        )
+        fleet.site.repository().publish({"policy.toml": bad})
+    with pytest.raises(RamnetError, match=r"policy\.toml:2: registries"):
+        fleet.refresh()
+    assert fleet.version() == 1
+    assert fleet.bundle.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "foreign"])
+def test_what_was_kept_is_verified_at_the_start(fleet: Fleet, damage: str) -> None:
+    fleet.start().stop()
+    data = bytearray(fleet.bundle.read_bytes())
+    place = data.index(b"organization")
+    if damage == "flipped":
+        data[place] ^= 1
+    fleet.bundle.write_bytes(data[:place] if damage == "cut" else data)
+    if damage == "foreign":
+        fleet.configure(url=fleet.site.server.url + "/elsewhere")
+    fleet.site.server.down = True
+    fleet.start("there is no policy: everything is refused")
+
+
+@pytest.mark.parametrize(("on_stale", "version"), [("refuse", 0), ("keep", 1)])
+def test_beyond_grace(fleet: Fleet, on_stale: str, version: int) -> None:
+    fleet.configure(f'grace = "1s"\non_stale = "{on_stale}"')
+    fleet.site.publish(1, days=3 / 86400)
+    run = fleet.start()
+    fleet.site.server.down = True
+    run.wait_for("the policy is overdue")
+    if on_stale == "refuse":
+        run.wait_for("refusing")
+    words = "The policy has not been renewed and expired at"
+    run_until(lambda: words in fleet.bench.ask_gate()["sentence"])
+    assert fleet.version() == version
+    status = fleet.status()
+    assert status["policy"]["signed"]["state"] == "overdue"
+    assert any("the policy expired at" in warning for warning in status["warnings"])
+    fleet.site.server.down = False
+    fleet.site.publish(1)
+    fleet.refresh()
+    run.wait_for("the policy is fresh")
+    assert words not in fleet.bench.ask_gate()["sentence"]
+    assert fleet.version() == 1
+
+
+def run_until(holds: Callable[[], bool], patience: float = 20) -> None:
+    deadline = time.monotonic() + patience
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_killed_service_leaves_a_whole_bundle(fleet: Fleet) -> None:
+    """kill -9 while it writes: the temporary file may be torn, the bundle never is."""
+    fleet.start()
+    for version in (2, 4):
+        fleet.site.publish(version)
+        asking = subprocess.Popen(
+            ["curl", "-s", "--unix-socket", str(fleet.bench.control), "-X", "POST",
+             "http://ramnet/v1/refresh"], stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        run_until(lambda: bool(fleet.site.server.asked))
+        time.sleep(0.1 * version)
+        fleet.bench.runs[-1].stop(9)
+        asking.wait()
+        fleet.site.server.down = True
+        run = fleet.bench.start()
+        run.wait_for(f"the policy of {fleet.bundle} is in force")
+        fleet.site.server.down = False
+        fleet.refresh()
+        assert fleet.version() == version

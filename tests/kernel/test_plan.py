@@ -1,0 +1,69 @@
+"""``ramnet rules``: what it prints is what is applied then, to the letter."""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ramnet.config import Config, Proxy, Scope
+from ramnet.kernel.enforcer import Enforcer
+from ramnet.kernel.nft import Nft
+from ramnet.kernel.probe import WITHOUT
+from tests.kernel.conftest import FAR4, client
+from tests.lab.host import Host
+
+
+def noting(applied: list[str]) -> Callable[[Nft, str], None]:
+    apply = Nft.apply
+
+    def note_and_apply(nft: Nft, text: str) -> None:
+        applied.append(text)
+        apply(nft, text)
+
+    return note_and_apply
+
+
+@pytest.mark.parametrize(
+    ("without", "cgroup"),
+    [
+        ("", None),
+        ("owner", None),
+        ("", f"ramnet-test-{os.getpid()}.plan"),
+        ("socket_cgroupv2", f"ramnet-test-{os.getpid()}.plan"),
+        ("nat_redirect", None),
+        ("nat_redirect,route_chain,sets,ct,reject,counter,policy_routing6", None),
+    ],
+    ids=["redirect", "anybody's", "cgroup2", "net_cls", "anyip", "anyip-least"],
+)
+def test_what_is_printed_is_what_is_applied(
+    hosts: tuple[Host, Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    without: str, cgroup: str | None,
+) -> None:  # fmt: skip
+    """Before anything stands, and again where all of it does."""
+    monkeypatch.setenv(WITHOUT, without)
+    scope = Scope(name="vm", netns=hosts[0].network_path, cgroup=cgroup)
+    config = Config(
+        policy="/none", scopes=[scope], proxy=Proxy(explicit=["127.0.0.1:3128"]),
+        control_socket=str(tmp_path / "run/control.sock"),
+    )  # fmt: skip
+    applied: list[str] = []
+    with client(hosts[0], socket.AF_INET, socket.SOCK_DGRAM) as old, hosts[0].socket() as service:
+        old.connect((FAR4, 443))
+        service.bind(("127.0.0.1", 7779))
+        service.listen()
+        for _ in range(2):
+            planning = Enforcer(config, scope)
+            planned = planning.plan()
+            planning.close()
+            with monkeypatch.context() as patch:
+                enforcer = Enforcer(config, scope)
+                patch.setattr(Nft, "apply", noting(applied))
+                enforcer.install()
+                enforcer.close()
+            whole = [text for text in applied if "chain output {" in text]
+            assert whole
+            assert [planned.partition("# ")[0]] * len(whole) == whole
+            applied.clear()
+    Enforcer(config, scope).remove()

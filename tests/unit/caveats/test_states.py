@@ -1,0 +1,246 @@
+"""Caveats from facts alone: what no lab can be, and the rules that hold for all of them."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ramnet.caveats import CAVEATS, Severity, State, Unseen, examine
+from ramnet.caveats.caveat import MAX_EVIDENCE, MAX_WORDS, bounded, found
+from ramnet.caveats.facts import (
+    Builder,
+    Container,
+    DockerDaemon,
+    Homes,
+    Listener,
+    Process,
+    Redirection,
+    Sockets,
+)
+from ramnet.config import Config, Proxy, Resolver, Scope
+from tests.unit.caveats.build import CONFIG, HERE, NOTHING, docker, look, scope
+
+AWAY = Unseen("a reason")
+ALWAYS = {"push-pull", "cli-fetches"}
+WSL = "5.15.153.1-microsoft-standard-WSL2"
+AFAR = Config(policy="/p", scopes=[Scope(name="s")], proxy=Proxy(explicit=["192.0.2.2:3128"]))
+OPEN = Config(policy="/p", scopes=[Scope(name="s")], resolver=Resolver(containers_dns="allow"))
+
+
+def test_a_machine_with_nothing() -> None:
+    states = {report.caveat.code: report.finding.state for report in examine(NOTHING)}
+    assert {code for code, state in states.items() if state is State.ACTIVE} == ALWAYS
+    assert {code for code, state in states.items() if state is State.ABSENT} == {*states} - ALWAYS
+
+
+def test_what_cannot_be_looked_at_is_never_absent() -> None:
+    hidden = replace(
+        NOTHING,
+        scopes=scope(netns=AWAY, means=AWAY, missing=AWAY, sockets=AWAY),
+        dockers=AWAY,
+        processes=AWAY,
+        homes=AWAY,
+        policy=AWAY,
+    )
+    configured = {"exemptions", "containers-dns-open", "windows-containers", *ALWAYS}
+    for report in examine(hidden):
+        if report.caveat.code not in configured:
+            assert report.finding.state is State.UNKNOWN
+            assert any("a reason" in line for line in report.finding.evidence)
+
+
+def test_no_dockerd_in_view_proves_nothing() -> None:
+    finding = look("buildx-docker-container", dockers=())
+    assert finding.state is State.UNKNOWN
+    assert finding.evidence == ("not known: no dockerd of root's is in view of this process",)
+
+
+NEW = DockerDaemon(7, "28.5.2", names_dns=False)
+
+
+@pytest.mark.parametrize(
+    ("code", "parts", "state"),
+    [
+        ("kernel-capabilities", {"scopes": scope(missing=("persist",))}, State.ACTIVE),
+        ("wsl-all-distributions", {"kernel_release": WSL}, State.ACTIVE),
+        ("wsl-all-distributions", {"scopes": scope(cgroup="ramnet.slice")}, State.ACTIVE),
+        (
+            "wsl-all-distributions",
+            {"kernel_release": WSL, "scopes": scope(cgroup="a.slice", means="cgroup2")},
+            State.ABSENT,
+        ),
+        ("windows-containers", {"kernel_release": WSL}, State.ACTIVE),
+        ("windows-containers", {"kernel_release": "6.6.0-linuxkit"}, State.ACTIVE),
+        ("windows-containers", {"kernel_release": WSL, "config": AFAR}, State.UNKNOWN),
+        ("embedded-dns-shared", {"dockers": docker(daemon=NEW)}, State.ACTIVE),
+        (
+            "embedded-dns-shared",
+            {"dockers": docker(daemon=replace(NEW, names_dns=True))},
+            State.ABSENT,
+        ),
+        (
+            "embedded-dns-shared",
+            {"dockers": docker(daemon=replace(NEW, version=None))},
+            State.UNKNOWN,
+        ),
+        ("containers-dns-open", {"config": OPEN}, State.ACTIVE),
+        ("docker-proxies", {"dockers": docker(registries=AWAY)}, State.UNKNOWN),
+        (
+            "buildx-kubernetes",
+            {"homes": Homes(builders=(Builder("/b", Unseen("odd")),))},
+            State.UNKNOWN,
+        ),
+        (
+            "buildx-kubernetes",
+            {"homes": Homes(builders=(Builder("/b", "docker-container"),))},
+            State.ABSENT,
+        ),
+        (
+            "buildx-kubernetes",
+            {"homes": Homes(kubeconfigs=("/root/.kube/config",), unread=("/home/x: no",))},
+            State.ACTIVE,
+        ),
+    ],
+)
+def test_state(code: str, parts: dict[str, Any], state: State) -> None:
+    assert look(code, **parts).state is state
+
+
+@pytest.mark.parametrize(
+    ("container", "is_one"),
+    [
+        (Container(name="buildx_buildkit_x0", image="any"), True),
+        (Container(name="builder", image="moby/buildkit"), True),
+        (Container(name="builder", image="docker.io/moby/buildkit:v0.13@sha256:0"), True),
+        (Container(name="builder", image="mirror.example:5000/moby/buildkit"), True),
+        (Container(name="b", image="a", labels=(("com.docker.buildx.x", "1"),)), True),
+        (Container(name="buildx_buildkit_x0", image="any", running=False), True),
+        (Container(name="app", image="moby/buildkitty"), False),
+        (Container(name="app", image="registry.example:5000/app"), False),
+    ],
+)
+def test_a_builder(container: Container, is_one: bool) -> None:
+    finding = look("buildx-docker-container", dockers=docker(containers=(container,)))
+    assert finding.state is (State.ACTIVE if is_one else State.ABSENT)
+
+
+@pytest.mark.parametrize(
+    ("servers", "state"),
+    [
+        (("https://other.example",), State.ACTIVE),
+        (("https://registry.example", "https://registry.example:443/v2"), State.ABSENT),
+        (("https://[",), State.ACTIVE),
+        (Unseen("it is not TOML"), State.UNKNOWN),
+    ],
+)
+def test_a_redirection(servers: tuple[str, ...] | Unseen, state: State) -> None:
+    each = Redirection("/etc/docker/certs.d/x/hosts.toml", "registry.example", servers)
+    assert look("registry-redirections", dockers=docker(redirections=(each,))).state is state
+
+
+def test_docker_hubs_own_host_is_no_redirection() -> None:
+    each = Redirection("/h", "docker.io", ("https://registry-1.docker.io",))
+    finding = look("registry-redirections", dockers=docker(redirections=(each,)))
+    assert finding.state is State.ABSENT
+
+
+ENGINE = Process(9, "podman", 1000, netns=HERE, cgroup="/user.slice")
+
+
+@pytest.mark.parametrize(
+    ("process", "scopes", "state"),
+    [
+        (ENGINE, scope(), State.COVERED),
+        (replace(ENGINE, netns=1), scope(), State.ACTIVE),
+        (ENGINE, scope(cgroup="a.slice", means="cgroup2"), State.ACTIVE),
+        (
+            replace(ENGINE, cgroup="/a.slice/x"),
+            scope(cgroup="a.slice", means="cgroup2"),
+            State.COVERED,
+        ),
+        (
+            replace(ENGINE, cgroup="/a.slice2"),
+            scope(cgroup="a.slice", means="cgroup2"),
+            State.ACTIVE,
+        ),
+        (replace(ENGINE, netns=1), scope(means=AWAY), State.UNKNOWN),
+        (replace(ENGINE, netns=1, child_of_docker=True), scope(), State.ABSENT),
+        (Process(7, "dockerd", 0, netns=HERE), scope(), State.ABSENT),
+        (Process(7, "dockerd", 0, netns=1), scope(), State.ACTIVE),
+        (Process(7, "dockerd", 1000, netns=HERE), scope(), State.COVERED),
+    ],
+)
+def test_another_engine(process: Process, scopes: Any, state: State) -> None:
+    assert look("other-engines", processes=(process,), scopes=scopes).state is state
+
+
+def test_who_holds_a_capability_elsewhere_does_not_count_and_users_come_first() -> None:
+    raw = ("NET_RAW",)
+    processes = (
+        *(Process(n, "shim", 0, netns=HERE, capabilities=raw) for n in (1, 4, 5, 6, 7, 8, 9)),
+        Process(2, "sniffer", 1000, netns=HERE, capabilities=raw),
+        Process(3, "elsewhere", 0, netns=1, capabilities=raw),
+    )
+    assert look("raw-sockets", processes=processes).evidence == (
+        "scope dockerd: sniffer (uid 1000, pid 2) has CAP_NET_RAW",
+        "scope dockerd: shim (uid 0, pids 1, 4, 5, 6, 7 and 2 more) has CAP_NET_RAW",
+    )
+
+
+def test_an_unknown_listener_leaves_forwarders_open_and_dockers_own_does_not() -> None:
+    def listening(name: str) -> State:
+        listener = Listener("127.0.0.1", 5000, Process(9, name, 0, netns=HERE))
+        sockets = Sockets(listeners=(listener,))
+        return look("local-forwarders", scopes=scope(sockets=sockets)).state
+
+    assert listening("squid") is State.ACTIVE
+    assert listening("mystery") is State.UNKNOWN
+    assert listening("docker-proxy") is State.ABSENT
+
+
+def test_evidence_is_printable_short_and_bounded() -> None:
+    lines = [f"{n}\x1b[31m\n{'x' * 1000}" for n in range(MAX_EVIDENCE + 5)]
+    evidence = bounded(lines)
+    assert len(evidence) == MAX_EVIDENCE + 1
+    assert evidence[-1] == "and 5 more"
+    assert all(line.isprintable() and len(line) <= MAX_WORDS + 3 for line in evidence)
+
+
+def test_what_is_seen_outweighs_what_is_not() -> None:
+    finding = found(["seen"], ["why"], covered=["kept"])
+    assert finding.state is State.ACTIVE
+    assert finding.evidence == ("seen", "kept", "not known: why")
+    assert found([], ["why"], covered=["kept"]).state is State.UNKNOWN
+    assert found([], covered=["kept"]).state is State.COVERED
+
+
+def test_the_table_is_ordered_whole_and_a_contract() -> None:
+    order = list(Severity)
+    ranks = [order.index(caveat.severity) for caveat in CAVEATS]
+    assert ranks == sorted(ranks)
+    codes = [caveat.code for caveat in CAVEATS]
+    assert len(set(codes)) == len(codes)
+    for report in examine(NOTHING):
+        document = json.loads(json.dumps(report.document()))
+        assert list(document) == [
+            "code",
+            "title",
+            "severity",
+            "state",
+            "evidence",
+            "meaning",
+            "remedy",
+            "documentation",
+        ]
+        assert document["documentation"].startswith("https://")
+        assert all(document[key] for key in ("title", "meaning", "remedy"))
+
+
+def test_what_fails_a_check() -> None:
+    reports = {report.caveat.code: report for report in examine(NOTHING)}
+    assert reports["push-pull"].fails(Severity.LOW)
+    assert not reports["push-pull"].fails(Severity.MEDIUM)
+    assert not reports["exemptions"].fails(Severity.LOW)
+    hidden = {r.caveat.code: r for r in examine(replace(NOTHING, dockers=AWAY, config=CONFIG))}
+    assert hidden["buildx-docker-container"].fails(Severity.HIGH)
