@@ -73,7 +73,30 @@ def broad_hosts(facts: Facts) -> Finding:
 
 def unrestricted(facts: Facts) -> Finding:
     """The policy says that nothing is to be refused."""
-    policy = facts.policy
+    policy, session, seen = facts.policy, facts.config.session, []
+    if session.absent == "unrestricted":
+        seen.append('[session] absent = "unrestricted": for whoever is not signed in')
     if isinstance(policy, Unseen):
-        return found([], [policy.reason])
-    return found([] if policy.enabled else [f"{policy.source}: enabled = false"])
+        return found(seen, [policy.reason])
+    return found([*seen, *([] if policy.enabled else [f"{policy.source}: enabled = false"])])
+
+
+def sign_in(facts: Facts) -> Finding:
+    """People can sign in, and need not."""
+    session = facts.config.session
+    if session.jwks is None or session.enforce:
+        return Finding(State.ABSENT)
+    return found([f'[session] enforce = false; absent = "{session.absent}"'])
+
+
+def stale(facts: Facts) -> Finding:
+    """What signs the policy has expired."""
+    signed = facts.signed
+    if signed is None:
+        return Finding(State.ABSENT)
+    if isinstance(signed, Unseen):
+        return unknown(f"not known: {signed.reason}")
+    if signed.state == "none":
+        return unknown("not known: no policy was fetched yet")
+    expired = f"{signed.state}: it expired at {signed.expires}; on_stale = {signed.on_stale}"
+    return found([] if signed.state == "fresh" else [expired])

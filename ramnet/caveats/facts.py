@@ -217,6 +217,21 @@ class PolicyFacts:
     broad: tuple[str, ...] | Unseen
 
 
+@dataclass(frozen=True, slots=True)
+class SignedFacts:
+    """How old a signed policy is, by the service's word.
+
+    Attributes:
+        state: ``fresh``, ``expired`` (within its grace), ``overdue``, or ``none`` before any.
+        expires: for a person.
+        on_stale: what holds for one that is overdue.
+    """
+
+    state: str
+    expires: str
+    on_stale: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """All that the caveats are found from."""
@@ -228,3 +243,5 @@ class Facts:
     processes: tuple[Process, ...] | Unseen
     homes: Homes | Unseen
     policy: PolicyFacts | Unseen
+    signed: SignedFacts | Unseen | None
+    """None where the policy is a file, which does not expire."""

@@ -1,23 +1,27 @@
 """Gathers the facts for ``ramnet caveats``: from a running service, else by itself."""
 
 import os
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Final
 
-from ramnet.caveats.facts import Facts, PolicyFacts, ScopeFacts, Unseen
+from ramnet.caveats.facts import Facts, PolicyFacts, ScopeFacts, SignedFacts, Unseen
 from ramnet.config import Config, Scope
 from ramnet.daemon.client import ask
 from ramnet.errors import NamespaceAbsentError, NotRunningError, RamnetError
 from ramnet.kernel.machine_facts import gather as gather_machine
-from ramnet.policy import Document, findings, read_document
+from ramnet.policy import Document, findings
 
-MAX_EXAMINED: Final = 16 << 20
-"""Bytes of a policy whose entries are looked at one by one (some 300,000 entries)."""
+MAX_EXAMINED: Final = 200_000
+"""Entries of a policy that are looked at one by one; it takes some seconds."""
+
+ReadPolicy = Callable[[Config], Document]
+"""Raises PolicyError or OSError."""
 
 
-def gather(config: Config) -> Facts:
+def gather(config: Config, read_policy: ReadPolicy) -> Facts:
     """Look at everything once. What cannot be looked at becomes ``Unseen``, never an error."""
-    known, own = _enforced(config)
+    status = _status(config)
+    known, own = _enforced(config, status)
     machine = gather_machine(config.scopes, known, own)
     return Facts(
         config=config,
@@ -26,21 +30,46 @@ def gather(config: Config) -> Facts:
         dockers=machine.dockers,
         processes=machine.processes,
         homes=machine.homes,
-        policy=_policy(Path(config.policy)),
+        policy=_policy(config, read_policy),
+        signed=_signed(status) if config.signed else None,
     )
 
 
-def _enforced(config: Config) -> tuple[list[ScopeFacts], set[int]]:
-    """How each scope is enforced, and the service's processes."""
+def _status(config: Config) -> dict[str, Any] | Unseen | None:
+    """The service's; None where it does not run."""
     try:
         status = ask(config.control_socket, "GET", "/v1/status")
+    except NotRunningError:
+        return None
+    except RamnetError as error:
+        return Unseen(f"the service's status: {error}")
+    return status if isinstance(status, dict) else Unseen("the service's status makes no sense")
+
+
+def _signed(status: dict[str, Any] | Unseen | None) -> SignedFacts | Unseen:
+    if not isinstance(status, dict):
+        return status or Unseen("the service is not running")
+    try:
+        signed = status["policy"]["signed"]
+        return SignedFacts(str(signed["state"]), str(signed["expires"]), str(signed["on_stale"]))
+    except (KeyError, TypeError) as error:
+        return Unseen(f"the service's status: {error!r}")
+
+
+def _enforced(
+    config: Config, status: dict[str, Any] | Unseen | None
+) -> tuple[list[ScopeFacts], set[int]]:
+    """How each scope is enforced, and the service's processes."""
+    if status is None:
+        return [_probed(config, scope) for scope in config.scopes], set()
+    if isinstance(status, Unseen):
+        return [_scope(scope, status) for scope in config.scopes], set()
+    try:
         told = {each["name"]: each for each in status["scopes"]}
         own = {int(status["supervisor"]["pid"]), *(_gate(each) for each in told.values())} - {0}
         return [_told(scope, told.get(scope.name, {})) for scope in config.scopes], own
-    except NotRunningError:
-        return [_probed(config, scope) for scope in config.scopes], set()
-    except (RamnetError, KeyError, TypeError, ValueError) as error:
-        unseen = Unseen(f"the service's status: {error}")
+    except (KeyError, TypeError, ValueError) as error:
+        unseen = Unseen(f"the service's status: {error!r}")
         return [_scope(scope, unseen) for scope in config.scopes], set()
 
 
@@ -89,22 +118,19 @@ def _scope(scope: Scope, unseen: Unseen) -> ScopeFacts:
     )
 
 
-def _policy(path: Path) -> PolicyFacts | Unseen:
+def _policy(config: Config, read_policy: ReadPolicy) -> PolicyFacts | Unseen:
     try:
-        data = path.read_bytes()
-        document = read_document(data, source=str(path))
+        document = read_policy(config)
     except OSError as error:
-        return Unseen(f"{path}: {error.strerror}")
+        return Unseen(f"{config.policy}: {error.strerror}")
     except RamnetError as error:
         return Unseen(str(error))
-    return PolicyFacts(
-        str(path), document.enabled, len(document.entries), _broad(document, len(data))
-    )
+    return PolicyFacts(config.policy, document.enabled, len(document.entries), _broad(document))
 
 
-def _broad(document: Document, size: int) -> tuple[str, ...] | Unseen:
-    if size > MAX_EXAMINED:
-        return Unseen(f"entries of {document.source}, which is large: `ramnet policy validate`")
+def _broad(document: Document) -> tuple[str, ...] | Unseen:
+    if len(document.entries) > MAX_EXAMINED:
+        return Unseen(f"its {len(document.entries)} entries are many: `ramnet policy validate`")
     try:
         remarks = findings(document)
     except RamnetError as error:

@@ -34,6 +34,7 @@ NOTHING = Facts(
     processes=(),
     homes=Homes(),
     policy=PolicyFacts("/etc/ramnet/policy.toml", enabled=True, entries=1, broad=()),
+    signed=None,
 )
 
 

@@ -16,9 +16,10 @@ from ramnet.caveats.facts import (
     Listener,
     Process,
     Redirection,
+    SignedFacts,
     Sockets,
 )
-from ramnet.config import Config, Proxy, Resolver, Scope
+from ramnet.config import Config, Proxy, Resolver, Scope, Session
 from tests.unit.caveats.build import CONFIG, HERE, NOTHING, docker, look, scope
 
 AWAY = Unseen("a reason")
@@ -42,8 +43,10 @@ def test_what_cannot_be_looked_at_is_never_absent() -> None:
         processes=AWAY,
         homes=AWAY,
         policy=AWAY,
+        signed=AWAY,
     )
     configured = {"exemptions", "containers-dns-open", "windows-containers", *ALWAYS}
+    configured |= {"sign-in-not-enforced"}
     for report in examine(hidden):
         if report.caveat.code not in configured:
             assert report.finding.state is State.UNKNOWN
@@ -54,6 +57,11 @@ def test_no_dockerd_in_view_proves_nothing() -> None:
     finding = look("buildx-docker-container", dockers=())
     assert finding.state is State.UNKNOWN
     assert finding.evidence == ("not known: no dockerd of root's is in view of this process",)
+
+
+def signing_in(**parts: Any) -> Config:
+    session = Session(jwks="/jwks.json", issuer="https://id.example", audience="ramnet", **parts)
+    return Config(policy="/p", scopes=[Scope(name="s")], session=session)
 
 
 NEW = DockerDaemon(7, "28.5.2", names_dns=False)
@@ -86,6 +94,14 @@ NEW = DockerDaemon(7, "28.5.2", names_dns=False)
         ),
         ("containers-dns-open", {"config": OPEN}, State.ACTIVE),
         ("docker-proxies", {"dockers": docker(registries=AWAY)}, State.UNKNOWN),
+        ("policy-stale", {"signed": SignedFacts("fresh", "later", "deny")}, State.ABSENT),
+        ("policy-stale", {"signed": SignedFacts("expired", "now", "deny")}, State.ACTIVE),
+        ("policy-stale", {"signed": SignedFacts("overdue", "now", "keep")}, State.ACTIVE),
+        ("policy-stale", {"signed": SignedFacts("none", "None", "deny")}, State.UNKNOWN),
+        ("sign-in-not-enforced", {"config": signing_in()}, State.ACTIVE),
+        ("sign-in-not-enforced", {"config": signing_in(enforce=True)}, State.ABSENT),
+        ("policy-unrestricted", {"config": signing_in(absent="unrestricted")}, State.ACTIVE),
+        ("policy-unrestricted", {"config": signing_in()}, State.ABSENT),
         (
             "buildx-kubernetes",
             {"homes": Homes(builders=(Builder("/b", Unseen("odd")),))},
