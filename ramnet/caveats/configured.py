@@ -1,10 +1,24 @@
 """Caveats found in ramnet's own configuration and in the policy, and those that are by design."""
 
 import ipaddress
+from typing import Final
 
 from ramnet.caveats.caveat import Finding, State, bounded, found, unknown
 from ramnet.caveats.facts import Facts, Unseen
 from ramnet.config import Exempt, parse_endpoint
+
+_CDNS: Final = (
+    ".cloudfront.net",
+    ".cloudfront.docker.com",
+    ".cloudflare.docker.com",
+    ".cloudflarestorage.com",
+    ".akamaized.net",
+    ".azureedge.net",
+    ".azurefd.net",
+    ".fastly.net",
+    ".gitlab-static.net",
+)
+"""Names that say themselves whose they are, and vendors' own names on such servers."""
 
 
 def exemptions(facts: Facts) -> Finding:
@@ -69,6 +83,19 @@ def broad_hosts(facts: Facts) -> Finding:
     if isinstance(policy.broad, Unseen):
         return found([], [policy.broad.reason])
     return found(f"{policy.source}: {text}" for text in policy.broad)
+
+
+def domain_fronting(facts: Facts) -> Finding:
+    """Names that are a CDN's: within TLS a client may ask it for another of its customers."""
+    policy = facts.policy
+    if isinstance(policy, Unseen):
+        return found([], [policy.reason])
+    if isinstance(policy.allowed, Unseen):
+        return found([], [policy.allowed.reason])
+    fronted = [host for host in policy.allowed if f".{host.partition(':')[0]}".endswith(_CDNS)]
+    # A name need not say whose servers answer for it.
+    open_ = ["which of the other allowed hosts a CDN serves"] if policy.allowed else []
+    return found((f"{policy.source} allows {host}" for host in fronted), open_)
 
 
 def unrestricted(facts: Facts) -> Finding:

@@ -209,12 +209,18 @@ class Homes:
 
 @dataclass(frozen=True, slots=True)
 class PolicyFacts:
-    """The policy document, as far as it matters here; ``broad`` are sentences."""
+    """The policy document, as far as it matters here.
+
+    Attributes:
+        broad: sentences on hosts that strangers share.
+        allowed: hosts that it allows, presets' included, as text.
+    """
 
     source: str
     enabled: bool
     entries: int
     broad: tuple[str, ...] | Unseen
+    allowed: tuple[str, ...] | Unseen
 
 
 @dataclass(frozen=True, slots=True)

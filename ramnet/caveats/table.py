@@ -271,6 +271,16 @@ CAVEATS: Final = (
         look=machine.capabilities,
     ),
     Caveat(
+        code="domain-fronting",
+        title="Allowed hosts on a CDN",
+        severity=Severity.LOW,
+        meaning="By design allowed TLS is not decrypted: a client may name an allowed host outside "
+        "and another customer of the same CDN inside, where the CDN lets it.",
+        remedy="prefer registries whose layers lie on hosts of their own",
+        documentation="https://attack.mitre.org/techniques/T1090/004/",
+        look=configured.domain_fronting,
+    ),
+    Caveat(
         code="push-pull",
         title="Push and pull are not told apart",
         severity=Severity.LOW,

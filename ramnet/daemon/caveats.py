@@ -10,6 +10,7 @@ from ramnet.daemon.client import ask
 from ramnet.errors import NamespaceAbsentError, NotRunningError, RamnetError
 from ramnet.kernel.machine_facts import gather as gather_machine
 from ramnet.policy import Document, findings
+from ramnet.policy.index import preset_uses
 
 MAX_EXAMINED: Final = 200_000
 """Entries of a policy that are looked at one by one; it takes some seconds."""
@@ -125,12 +126,24 @@ def _policy(config: Config, read_policy: ReadPolicy) -> PolicyFacts | Unseen:
         return Unseen(f"{config.policy}: {error.strerror}")
     except RamnetError as error:
         return Unseen(str(error))
-    return PolicyFacts(config.policy, document.enabled, len(document.entries), _broad(document))
+    many = len(document.entries)
+    unseen = Unseen(f"its {many} entries are many: `ramnet policy validate`")
+    examined = many <= MAX_EXAMINED
+    return PolicyFacts(
+        config.policy,
+        document.enabled,
+        many,
+        broad=_broad(document) if examined else unseen,
+        allowed=_allowed(document) if examined else unseen,
+    )
+
+
+def _allowed(document: Document) -> tuple[str, ...]:
+    hosts = [host for use, _ in preset_uses(document) for host in use.hosts]
+    return (*hosts, *(entry.text for entry in document.entries if entry.allowed))
 
 
 def _broad(document: Document) -> tuple[str, ...] | Unseen:
-    if len(document.entries) > MAX_EXAMINED:
-        return Unseen(f"its {len(document.entries)} entries are many: `ramnet policy validate`")
     try:
         remarks = findings(document)
     except RamnetError as error:

@@ -14,6 +14,7 @@ from ramnet.caveats.facts import (
     DockerDaemon,
     Homes,
     Listener,
+    PolicyFacts,
     Process,
     Redirection,
     SignedFacts,
@@ -64,6 +65,10 @@ def signing_in(**parts: Any) -> Config:
     return Config(policy="/p", scopes=[Scope(name="s")], session=session)
 
 
+def allowing(*hosts: str) -> PolicyFacts:
+    return PolicyFacts("/p", enabled=True, entries=len(hosts), broad=(), allowed=hosts)
+
+
 NEW = DockerDaemon(7, "28.5.2", names_dns=False)
 
 
@@ -102,6 +107,10 @@ NEW = DockerDaemon(7, "28.5.2", names_dns=False)
         ("sign-in-not-enforced", {"config": signing_in(enforce=True)}, State.ABSENT),
         ("policy-unrestricted", {"config": signing_in(absent="unrestricted")}, State.ACTIVE),
         ("policy-unrestricted", {"config": signing_in()}, State.ABSENT),
+        ("domain-fronting", {"policy": allowing("d5l0.cloudfront.net")}, State.ACTIVE),
+        ("domain-fronting", {"policy": allowing("d5l0.cloudfront.net:443")}, State.ACTIVE),
+        ("domain-fronting", {"policy": allowing("cloudfront.net")}, State.ACTIVE),
+        ("domain-fronting", {"policy": allowing("registry.example")}, State.UNKNOWN),
         (
             "buildx-kubernetes",
             {"homes": Homes(builders=(Builder("/b", Unseen("odd")),))},
