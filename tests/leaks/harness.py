@@ -241,7 +241,7 @@ class Watch:
         row.forbidden = len(sent)
         reached = [where for began, where in inside.reached if began > self._since]
         assert not sent, f"{len(sent)} packets left:\n{Packets(sent[:40])}"
-        assert not reached, reached
+        assert not reached, f"packets left and were answered: {reached}"
         assert not inside.untried, inside
         for name in self.promised:
             said = f"{name} failed: {failures(samples[name])}" if rates.get(name, 1.0) < 1 else ""

@@ -41,6 +41,10 @@ class Attempt:
         kind = getattr(socket, probe["type"])
         family = getattr(socket, probe["family"])
         self.socket = socket.socket(family, kind | socket.SOCK_NONBLOCK, probe["protocol"])
+        if probe.get("device"):
+            self.socket.setsockopt(
+                socket.SOL_SOCKET, socket.SO_BINDTODEVICE, probe["device"].encode()
+            )
         with contextlib.suppress(BlockingIOError):
             self.socket.connect((probe["address"], probe["port"]))
         if kind != socket.SOCK_STREAM:

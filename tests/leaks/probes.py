@@ -44,6 +44,7 @@ def probe(
     seconds: float = 0.5,
     old: bool = False,
     cut: bool = False,
+    device: str = "",
 ) -> Probe:
     """One thing to try; a steady one is tried every `every` seconds and wants its mark.
 
@@ -51,7 +52,7 @@ def probe(
     """
     return {
         "name": name, "address": address, "port": port, "payload": payload.hex(),
-        "old": old, "cut": cut,
+        "old": old, "cut": cut, "device": device,
         "family": "AF_INET6" if ":" in address else "AF_INET", "type": type_,
         "protocol": protocol, "marks": [mark.hex() for mark in marks], "steady": steady,
         "every": every, "seconds": seconds,
@@ -96,6 +97,7 @@ def _of_family(family: int) -> Iterator[Probe]:
     for port in _UDP_PORTS:
         address = at.REGISTRY_ALLOWED.addresses[family]
         yield probe("udp", address, port, type_="SOCK_DGRAM", seconds=0.1)
+    yield from _bound(family)
     for site in (BLOCKED, at.FILES_ALLOWED):
         address = site.addresses[family]
         yield probe("tls blocked name", address, 443, hello(BLOCKED.name))
@@ -107,6 +109,15 @@ def _of_family(family: int) -> Iterator[Probe]:
     yield probe("icmp", anywhere, 0, echo + bytes(6), type_="SOCK_RAW", protocol=number,
                 seconds=0.05)  # fmt: skip
     yield probe("gre", anywhere, 0, bytes(8), type_="SOCK_RAW", protocol=_GRE, seconds=0.05)
+
+
+def _bound(family: int) -> Iterator[Probe]:
+    """By sockets bound to the uplink (SO_BINDTODEVICE), which no redirect takes off it."""
+    anywhere, foreign = at.ANYWHERE.addresses[family], at.FOREIGN_RESOLVER.addresses[family]
+    for port in (443, 8443):
+        yield probe("bound tcp", anywhere, port, device=at.VM_UPLINK)
+    yield probe("bound dns", foreign, 53, _question(BLOCKED.name), type_="SOCK_DGRAM",
+                device=at.VM_UPLINK)  # fmt: skip
 
 
 def allowed(seconds: float = 2) -> list[Probe]:

@@ -8,8 +8,7 @@ service is started each time, and the probes of tests/leaks are at work under it
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from typing import Any, Final
 
 import pytest
@@ -19,7 +18,7 @@ from tests.lab import Lab
 from tests.lab.service import DEFAULT_CONFIG
 from tests.leaks import probes
 from tests.leaks.conftest import local_service
-from tests.leaks.harness import POLICY, Outcome, Prober, forbidden_among
+from tests.leaks.harness import POLICY, Prober, forbidden_among
 from tests.leaks.ways import EXEC
 
 __all__ = ["local_service"]
@@ -51,37 +50,28 @@ _WALKED = {**_EACH, **KERNELS}
 _PROMISED = ("allowed", "loopback", "inbound")
 _ENOUGH = 200
 """Probes; each of those that must not leave is made more than once then."""
+_PATIENCE = 40.0
 
 
-@contextmanager
-def watched(lab: Lab, promised: tuple[str, ...], enter: tuple[str, ...] = ()) -> Iterator[None]:
-    """Nothing forbidden leaves within, and what is promised works."""
+def watch(lab: Lab, promised: tuple[str, ...], enter: tuple[str, ...] = ()) -> None:
+    """Nothing forbidden leaves, and what is promised works; as long as that takes to be seen."""
     flows = [p for p in (*probes.allowed(), *probes.bystanders_inside()) if p["name"] in promised]
-    within = [*probes.forbidden(), *flows]
+    within = probes.plan([*probes.forbidden(), *flows], each=4)
     without = [p for p in probes.bystanders_outside() if p["name"] in promised]
+    made, well, until = 0, set[str](), time.monotonic() + _PATIENCE
     with lab.capture() as capture:
-        inside = Prober(lab.vm, "inside", probes.plan(within, each=4), enter)
-        outside = Prober(lab.inet, "outside", probes.plan(without, tick=0.02))
-        try:
-            yield
-        finally:
-            outcomes = inside.stop(), outside.stop()
+        while made < _ENOUGH or well < {*promised}:
+            assert time.monotonic() < until, (made, well)
+            inside = Prober(lab.vm, "inside", within, enter)
+            outside = Prober(lab.inet, "outside", probes.plan(without, tick=0.02))
+            lab.vm.run(["sleep", "0.6"]).check()
+            for outcome in (inside.stop(), outside.stop()):
+                assert not outcome.reached, outcome.reached
+                found = outcome.samples.items()
+                well |= {name for name, samples in found if any(ok for _, ok in samples)}
+                made += outcome.made
         left = forbidden_among(capture.settle())
     assert not left, str(left)
-    _check(*outcomes, promised)
-
-
-def _check(inside: Outcome, outside: Outcome, promised: tuple[str, ...]) -> None:
-    assert not inside.reached, inside.reached
-    assert inside.made > _ENOUGH
-    samples = inside.samples | outside.samples
-    for name in promised:
-        assert any(ok for _, ok in samples[name]), f"{name} never worked"
-
-
-def _wait_for_probes(lab: Lab) -> None:
-    """So long that each probe was made; an allowed fetch by name comes last."""
-    lab.vm.run(["sleep", "0.8"]).check()
 
 
 @pytest.mark.parametrize("without", _WALKED.values(), ids=_WALKED)
@@ -92,8 +82,7 @@ def test_all_promises_hold(lab: Lab, without: str) -> None:
         ramnet.start(POLICY)
         scope = ramnet.status()["scopes"][0]
         assert {*without.split(",")} <= {*scope["missing_capabilities"]}
-        with watched(lab, _PROMISED):
-            _wait_for_probes(lab)
+        watch(lab, _PROMISED)
     finally:
         ramnet.close()
         ramnet.without = ""
@@ -111,8 +100,7 @@ def test_a_refused_start_refuses_everything(lab: Lab, without: str, named: list[
         assert refused.code == 4, refused.text
         assert all(name in refused.err for name in named), refused.err
         assert "Traceback" not in refused.err
-        with watched(lab, ("loopback", "inbound")):
-            _wait_for_probes(lab)
+        watch(lab, ("loopback", "inbound"))
     finally:
         ramnet.close()  # and ``down`` takes the hold away
         ramnet.without = ""
@@ -152,8 +140,7 @@ def test_a_cgroup_is_told_apart_by_the_next_best(lab: Lab, without: str, scoping
         ramnet.start(POLICY, config=config)
         scope: dict[str, Any] = ramnet.status()["scopes"][0]
         assert scope["scoping"] == scoping, json.dumps(scope, indent=1)
-        with watched(lab, _PROMISED, EXEC):
-            _wait_for_probes(lab)
+        watch(lab, _PROMISED, EXEC)
     finally:
         ramnet.close()
         ramnet.without = ""
