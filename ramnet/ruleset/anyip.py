@@ -219,8 +219,8 @@ def _output(situation: Situation) -> Iterator[str]:
     for types in _each(situation, ICMPV6_NEEDED.split(", ")):
         yield f"icmpv6 type {types} accept"
     yield "meta nfproto ipv4 meta l4proto igmp accept"
-    yield "meta nfproto ipv4 udp sport 68 udp dport 67 accept"
-    yield "meta nfproto ipv6 udp sport 546 udp dport 547 accept"
+    yield "ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept"
+    yield "ip6 daddr ff02::1:2 udp sport 546 udp dport 547 accept"
     yield f"meta l4proto udp {USER_SOCKET} goto refuse"
     yield "udp dport 4789 accept"
     # Sockets that their owner has closed go on sending, the gate's among them.

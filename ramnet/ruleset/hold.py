@@ -180,8 +180,8 @@ def _needed(means: Means) -> Iterator[str]:
     yield from _each("icmp type", _ICMP, "accept", means)
     yield from _each("icmpv6 type", _ICMPV6, "accept", means)
     yield "meta nfproto ipv4 meta l4proto igmp accept"
-    yield "meta nfproto ipv4 udp sport 68 udp dport 67 accept"
-    yield "meta nfproto ipv6 udp sport 546 udp dport 547 accept"
+    yield "ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept"
+    yield "ip6 daddr ff02::1:2 udp sport 546 udp dport 547 accept"
     if means.ct:
         yield f"udp dport 4789 {_USER_SOCKET} goto refuse"
         yield "udp dport 4789 accept"

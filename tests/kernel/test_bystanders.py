@@ -14,7 +14,7 @@ from tests.kernel.conftest import FAR4, FAR6, VM4, VM6, Wire, client
 from tests.lab.host import Host
 
 Hosts = tuple[Host, Host]
-ROUTER4, ROUTER6 = "192.0.2.1", "2001:db8:1::1"
+ROUTER4 = "192.0.2.1"
 BOTH = pytest.mark.parametrize(
     ("family", "vm", "far"),
     [(socket.AF_INET, VM4, FAR4), (socket.AF_INET6, VM6, FAR6)],
@@ -62,12 +62,10 @@ def test_the_overlay_of_a_swarm_works_both_ways(
 @pytest.mark.parametrize(
     ("family", "own", "to", "sport", "dport"),
     [
-        (socket.AF_INET, VM4, ROUTER4, 68, 67),
         (socket.AF_INET, VM4, "255.255.255.255", 68, 67),
-        (socket.AF_INET6, VM6, ROUTER6, 546, 547),
         (socket.AF_INET6, VM6, "ff02::1:2%eth0", 546, 547),
     ],
-    ids=["unicast", "broadcast", "v6 unicast", "v6 multicast"],
+    ids=["ipv4", "ipv6"],
 )
 def test_dhcp(
     hosts: Hosts, wire: Wire, installed: Enforcer,

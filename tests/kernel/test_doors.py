@@ -285,3 +285,18 @@ def test_addresses_with_ipv4_inside(hosts: Hosts, wire: Wire, installed: Enforce
     with client(hosts[0], socket.AF_INET6, socket.SOCK_DGRAM) as sock:
         _refused(sock, (to, 443))
     assert wire.sent() == []
+
+
+@BOTH
+def test_dhcp_goes_to_nobody_by_address(
+    hosts: Hosts, installed: Enforcer, wire: Wire, family: int, far: str
+) -> None:
+    """From a DHCP client's port to a server's anybody sent what he liked; renewals that are
+    refused go on by broadcast (RFC 2131 section 4.4.5, REBINDING)."""
+    sport, dport = (68, 67) if family == socket.AF_INET else (546, 547)
+    with client(hosts[0], family, socket.SOCK_DGRAM) as sock:
+        sock.bind(("", sport))
+        for to in (far, "192.0.2.1" if family == socket.AF_INET else "2001:db8:1::1"):
+            with contextlib.suppress(OSError):
+                sock.sendto(b"secret", (to, dport))
+    assert wire.sent() == []

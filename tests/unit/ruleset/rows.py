@@ -151,6 +151,8 @@ _REFUSED = [
     *_both("untracked TCP is reset", RESET, dport=443, connection=None, flags=ACK),
     Row("DHCP's ports mean nothing to IPv6",
         Packet(FAR6, "udp", 67, 68), UNREACHABLE),
+    Row("DHCP goes to nobody by address", Packet(FAR4, "udp", 67, 68), UNREACHABLE),
+    Row("DHCPv6 goes to nobody by address", Packet(FAR6, "udp", 547, 546), UNREACHABLE),
     Row("DHCPv6's ports mean nothing to IPv4", Packet(FAR4, "udp", 547, 546), UNREACHABLE),
     Row("IGMP means nothing to IPv6", Packet(FAR6, "igmp"), PROHIBITED),
     Row("ICMPv6 means nothing to IPv4",

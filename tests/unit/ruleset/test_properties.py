@@ -53,11 +53,9 @@ def table(usual: bool) -> Table:
 
 
 def _listed(packet: Packet, usual: bool) -> bool:
-    """Exceptions that a process could use: exemptions, DHCP, IGMP, and what is inbound."""
+    """Exceptions that a process could use: exemptions, IGMP, and what is inbound."""
     ipv4 = ":" not in packet.destination
     number, ports = packet.protocol_number, (packet.sport, packet.dport)
-    if number == PROTOCOLS["udp"] and ports == ((68, 67) if ipv4 else (546, 547)):
-        return True
     if number == PROTOCOLS["igmp"] and ipv4:
         return True
     if not usual:
