@@ -182,7 +182,8 @@ class Conversation:
     def _adopt(self, gate: GateLike, serial: int, fds: list[int]) -> None:
         (fd,) = fds
         try:
-            policy = Policy(mmap.mmap(fd, 0, prot=mmap.PROT_READ))
+            # A private map: before Linux 6.7 a shared one of a sealed file is refused (EPERM).
+            policy = Policy(mmap.mmap(fd, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ))
             policy.verify()
         except (PolicyError, OSError, ValueError) as error:
             self._say(channel.Rejected(serial, str(error)))
