@@ -183,7 +183,8 @@ class Conversation:
         (fd,) = fds
         serial = order.serial
         try:
-            policy = Policy(mmap.mmap(fd, 0, prot=mmap.PROT_READ))
+            # A private map: before Linux 6.7 a shared one of a sealed file is refused (EPERM).
+            policy = Policy(mmap.mmap(fd, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ))
             policy.verify()
             policy.notice = order.notice
         except (PolicyError, OSError, ValueError) as error:
