@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 SCRIPTS := tests/lab/setup.sh .ci/run
 VM := vm-image
-VM_SCRIPTS := $(wildcard $(VM)/*/*.sh $(VM)/lib/* $(VM)/package/debian/p* $(VM)/image/init)
+VM_SCRIPTS := $(wildcard $(VM)/*/*.sh $(VM)/wsl/boot $(VM)/lib/* $(VM)/package/debian/p* $(VM)/image/init)
 
-.PHONY: help setup demo demo-down test lint clean deb install image setup-vm test-vm test-matrix
+.PHONY: help setup demo demo-down test lint clean deb install image setup-vm test-vm test-matrix wsl-image wsl-kernel
 
 help:
 	@echo 'make setup      install what is needed: Debian packages and $(VENV) with $(BIN)/ramnet'
@@ -20,6 +20,8 @@ help:
 	@echo 'make image      a bootable image (SUITE=bookworm|trixie|sid, KERNEL=a suite or a bzImage)'
 	@echo 'make test-vm    boot it in QEMU and check it in there (SCENARIO="boot" for a part)'
 	@echo 'make test-matrix  kernels 5.10 to the newest, Docker 20.10 to 28.5; takes half an hour'
+	@echo 'make wsl-image  a distribution for wsl --import (SUITE=...)'
+	@echo 'make wsl-kernel a kernel with the options of WSL 5.10 (WSL_KERNEL=5.10|6.1); 10 minutes'
 	@echo 'make clean      remove what was built'
 
 setup:
@@ -56,7 +58,7 @@ deb install: setup
 setup-vm: setup
 	@tests/lab/setup.sh $(VM)/packages.txt
 
-image test-vm test-matrix: setup-vm
+image test-vm test-matrix wsl-image wsl-kernel: setup-vm
 	@$(MAKE) --no-print-directory -f $(VM)/Makefile $@
 
 clean:

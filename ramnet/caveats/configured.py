@@ -1,10 +1,24 @@
 """Caveats found in ramnet's own configuration and in the policy, and those that are by design."""
 
 import ipaddress
+from typing import Final
 
 from ramnet.caveats.caveat import Finding, State, bounded, found, unknown
-from ramnet.caveats.facts import Facts, SignedFacts, Unseen
+from ramnet.caveats.facts import Facts, Unseen
 from ramnet.config import Exempt, parse_endpoint
+
+_CDNS: Final = (
+    ".cloudfront.net",
+    ".cloudfront.docker.com",
+    ".cloudflare.docker.com",
+    ".cloudflarestorage.com",
+    ".akamaized.net",
+    ".azureedge.net",
+    ".azurefd.net",
+    ".fastly.net",
+    ".gitlab-static.net",
+)
+"""Names that say themselves whose they are, and vendors' own names on such servers."""
 
 
 def exemptions(facts: Facts) -> Finding:
@@ -71,28 +85,45 @@ def broad_hosts(facts: Facts) -> Finding:
     return found(f"{policy.source}: {text}" for text in policy.broad)
 
 
-def unrestricted(facts: Facts) -> Finding:
-    """The policy says that nothing is to be refused."""
+def domain_fronting(facts: Facts) -> Finding:
+    """Names that are a CDN's: within TLS a client may ask it for another of its customers."""
     policy = facts.policy
     if isinstance(policy, Unseen):
         return found([], [policy.reason])
-    return found([] if policy.enabled else [f"{policy.source}: enabled = false"])
+    if isinstance(policy.allowed, Unseen):
+        return found([], [policy.allowed.reason])
+    fronted = [host for host in policy.allowed if f".{host.partition(':')[0]}".endswith(_CDNS)]
+    # A name need not say whose servers answer for it.
+    open_ = ["which of the other allowed hosts a CDN serves"] if policy.allowed else []
+    return found((f"{policy.source} allows {host}" for host in fronted), open_)
 
 
-def policy_stale(facts: Facts) -> Finding:
-    """What signs the policy has expired; beyond grace it is refused or kept, as configured."""
+def unrestricted(facts: Facts) -> Finding:
+    """The policy says that nothing is to be refused."""
+    policy, session, seen = facts.policy, facts.config.session, []
+    if session.absent == "unrestricted":
+        seen.append('[session] absent = "unrestricted": for whoever is not signed in')
+    if isinstance(policy, Unseen):
+        return found(seen, [policy.reason])
+    return found([*seen, *([] if policy.enabled else [f"{policy.source}: enabled = false"])])
+
+
+def sign_in(facts: Facts) -> Finding:
+    """People can sign in, and need not."""
+    session = facts.config.session
+    if session.jwks is None or session.enforce:
+        return Finding(State.ABSENT)
+    return found([f'[session] enforce = false; absent = "{session.absent}"'])
+
+
+def stale(facts: Facts) -> Finding:
+    """What signs the policy has expired."""
     signed = facts.signed
+    if signed is None:
+        return Finding(State.ABSENT)
     if isinstance(signed, Unseen):
-        return found([], [signed.reason])
-    if not isinstance(signed, SignedFacts) or signed.state in ("fresh", "none"):
-        return found([])
-    words = f"{facts.config.policy}: expired at {signed.expires}"
-    if signed.state == "overdue" and facts.config.trust.on_stale == "refuse":
-        return Finding(State.COVERED, bounded([f"{words}; everything is refused (on_stale)"]))
-    return found([f"{words}; it is still enforced"])
-
-
-def unrestricted_when_signed_out(facts: Facts) -> Finding:
-    """Whoever does not sign in is not restricted."""
-    absent = facts.config.session.absent
-    return found([f'[session] absent = "{absent}"'] if absent == "unrestricted" else [])
+        return unknown(f"not known: {signed.reason}")
+    if signed.state == "none":
+        return unknown("not known: no policy was fetched yet")
+    expired = f"{signed.state}: it expired at {signed.expires}; on_stale = {signed.on_stale}"
+    return found([] if signed.state == "fresh" else [expired])

@@ -209,24 +209,33 @@ class Homes:
 
 @dataclass(frozen=True, slots=True)
 class PolicyFacts:
-    """The policy document, as far as it matters here; ``broad`` are sentences."""
+    """The policy document, as far as it matters here.
+
+    Attributes:
+        broad: sentences on hosts that strangers share.
+        allowed: hosts that it allows, presets' included, as text.
+    """
 
     source: str
     enabled: bool
     entries: int
     broad: tuple[str, ...] | Unseen
+    allowed: tuple[str, ...] | Unseen
 
 
 @dataclass(frozen=True, slots=True)
 class SignedFacts:
-    """How current a signed policy is: ``fresh``, ``expired`` (within grace), ``overdue``, ``none``.
+    """How old a signed policy is, by the service's word.
 
     Attributes:
-        expires: when, for a person; None where there is no policy.
+        state: ``fresh``, ``expired`` (within its grace), ``overdue``, or ``none`` before any.
+        expires: for a person.
+        on_stale: what holds for one that is overdue.
     """
 
     state: str
-    expires: str | None
+    expires: str
+    on_stale: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,5 +249,5 @@ class Facts:
     processes: tuple[Process, ...] | Unseen
     homes: Homes | Unseen
     policy: PolicyFacts | Unseen
-    signed: SignedFacts | Unseen | None = None
-    """None where the policy is a file."""
+    signed: SignedFacts | Unseen | None
+    """None where the policy is a file, which does not expire."""

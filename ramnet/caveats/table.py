@@ -17,18 +17,9 @@ CAVEATS: Final = (
         title="The policy restricts nothing",
         severity=Severity.HIGH,
         meaning="Every name may be reached; ramnet only writes down what is asked.",
-        remedy="set enabled = true in the policy",
+        remedy='set enabled = true in the policy, and [session] absent = "policy"',
         documentation=_RAM,
         look=configured.unrestricted,
-    ),
-    Caveat(
-        code="unrestricted-when-signed-out",
-        title="Who is not signed in is not restricted",
-        severity=Severity.HIGH,
-        meaning="Signing out, or never signing in, lifts every restriction.",
-        remedy='set [session] enforce = true, or absent = "policy"',
-        documentation=f"{_DOCKER}/enterprise/security/enforce-sign-in/",
-        look=configured.unrestricted_when_signed_out,
     ),
     Caveat(
         code="buildx-docker-container",
@@ -182,17 +173,6 @@ CAVEATS: Final = (
         look=configured.containers_dns,
     ),
     Caveat(
-        code="policy-stale",
-        title="The signed policy has expired",
-        severity=Severity.MEDIUM,
-        meaning="No server has said of late that this policy is the newest; a newer one may deny "
-        "what this one allows.",
-        remedy="connect this machine to its policy server, and have the server's timestamp renewed "
-        "(ramnet policy publish --refresh)",
-        documentation="https://theupdateframework.io/",
-        look=configured.policy_stale,
-    ),
-    Caveat(
         code="broad-hosts",
         title="Allowed hosts that all tenants of a cloud share",
         severity=Severity.MEDIUM,
@@ -200,6 +180,25 @@ CAVEATS: Final = (
         remedy="prefer a registry with hosts of its own; keep no such host longer than needed",
         documentation=_RAM,
         look=configured.broad_hosts,
+    ),
+    Caveat(
+        code="policy-stale",
+        title="The policy has not been renewed",
+        severity=Severity.MEDIUM,
+        meaning="What the organisation changed since is not known here; after its grace [trust] "
+        "on_stale decides what holds.",
+        remedy="connect this machine to its policy server, and run: ramnet refresh",
+        documentation=_RAM,
+        look=configured.stale,
+    ),
+    Caveat(
+        code="sign-in-not-enforced",
+        title="Who is not signed in is served",
+        severity=Severity.MEDIUM,
+        meaning="A policy for people or groups does not hold for who does not sign in.",
+        remedy="set [session] enforce = true",
+        documentation=f"{_DOCKER}/enterprise/security/enforce-sign-in/",
+        look=configured.sign_in,
     ),
     Caveat(
         code="wsl-all-distributions",
@@ -270,6 +269,16 @@ CAVEATS: Final = (
         remedy="a kernel with these options",
         documentation="https://wiki.nftables.org/",
         look=machine.capabilities,
+    ),
+    Caveat(
+        code="domain-fronting",
+        title="Allowed hosts on a CDN",
+        severity=Severity.LOW,
+        meaning="By design allowed TLS is not decrypted: a client may name an allowed host outside "
+        "and another customer of the same CDN inside, where the CDN lets it.",
+        remedy="prefer registries whose layers lie on hosts of their own",
+        documentation="https://attack.mitre.org/techniques/T1090/004/",
+        look=configured.domain_fronting,
     ),
     Caveat(
         code="push-pull",

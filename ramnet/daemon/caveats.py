@@ -1,7 +1,7 @@
 """Gathers the facts for ``ramnet caveats``: from a running service, else by itself."""
 
 import os
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Final
 
 from ramnet.caveats.facts import Facts, PolicyFacts, ScopeFacts, SignedFacts, Unseen
@@ -9,16 +9,20 @@ from ramnet.config import Config, Scope
 from ramnet.daemon.client import ask
 from ramnet.errors import NamespaceAbsentError, NotRunningError, RamnetError
 from ramnet.kernel.machine_facts import gather as gather_machine
-from ramnet.policy import Document, findings, read_document, unite
-from ramnet.trust.bundle import BUNDLE, unpack
+from ramnet.policy import Document, findings
+from ramnet.policy.index import preset_uses
 
-MAX_EXAMINED: Final = 16 << 20
-"""Bytes of a policy whose entries are looked at one by one (some 300,000 entries)."""
+MAX_EXAMINED: Final = 200_000
+"""Entries of a policy that are looked at one by one; it takes some seconds."""
+
+ReadPolicy = Callable[[Config], Document]
+"""Raises PolicyError or OSError."""
 
 
-def gather(config: Config) -> Facts:
+def gather(config: Config, read_policy: ReadPolicy) -> Facts:
     """Look at everything once. What cannot be looked at becomes ``Unseen``, never an error."""
-    known, own = _enforced(config)
+    status = _status(config)
+    known, own = _enforced(config, status)
     machine = gather_machine(config.scopes, known, own)
     return Facts(
         config=config,
@@ -27,22 +31,46 @@ def gather(config: Config) -> Facts:
         dockers=machine.dockers,
         processes=machine.processes,
         homes=machine.homes,
-        policy=_policy(config),
-        signed=_signed(config),
+        policy=_policy(config, read_policy),
+        signed=_signed(status) if config.signed else None,
     )
 
 
-def _enforced(config: Config) -> tuple[list[ScopeFacts], set[int]]:
-    """How each scope is enforced, and the service's processes."""
+def _status(config: Config) -> dict[str, Any] | Unseen | None:
+    """The service's; None where it does not run."""
     try:
         status = ask(config.control_socket, "GET", "/v1/status")
+    except NotRunningError:
+        return None
+    except RamnetError as error:
+        return Unseen(f"the service's status: {error}")
+    return status if isinstance(status, dict) else Unseen("the service's status makes no sense")
+
+
+def _signed(status: dict[str, Any] | Unseen | None) -> SignedFacts | Unseen:
+    if not isinstance(status, dict):
+        return status or Unseen("the service is not running")
+    try:
+        signed = status["policy"]["signed"]
+        return SignedFacts(str(signed["state"]), str(signed["expires"]), str(signed["on_stale"]))
+    except (KeyError, TypeError) as error:
+        return Unseen(f"the service's status: {error!r}")
+
+
+def _enforced(
+    config: Config, status: dict[str, Any] | Unseen | None
+) -> tuple[list[ScopeFacts], set[int]]:
+    """How each scope is enforced, and the service's processes."""
+    if status is None:
+        return [_probed(config, scope) for scope in config.scopes], set()
+    if isinstance(status, Unseen):
+        return [_scope(scope, status) for scope in config.scopes], set()
+    try:
         told = {each["name"]: each for each in status["scopes"]}
         own = {int(status["supervisor"]["pid"]), *(_gate(each) for each in told.values())} - {0}
         return [_told(scope, told.get(scope.name, {})) for scope in config.scopes], own
-    except NotRunningError:
-        return [_probed(config, scope) for scope in config.scopes], set()
-    except (RamnetError, KeyError, TypeError, ValueError) as error:
-        unseen = Unseen(f"the service's status: {error}")
+    except (KeyError, TypeError, ValueError) as error:
+        unseen = Unseen(f"the service's status: {error!r}")
         return [_scope(scope, unseen) for scope in config.scopes], set()
 
 
@@ -91,44 +119,31 @@ def _scope(scope: Scope, unseen: Unseen) -> ScopeFacts:
     )
 
 
-def _signed(config: Config) -> SignedFacts | Unseen | None:
-    if not config.signed:
-        return None
+def _policy(config: Config, read_policy: ReadPolicy) -> PolicyFacts | Unseen:
     try:
-        told = ask(config.control_socket, "GET", "/v1/status")["policy"]["signed"]
-        return SignedFacts(str(told["state"]), told["expires"])
-    except (RamnetError, KeyError, TypeError) as error:
-        return Unseen(f"how current the policy is: {error}")
-
-
-def _documents(config: Config) -> tuple[str, list[tuple[str, bytes]]]:
-    """Where the policy lies here, and its documents by name. Raises OSError, PolicyError."""
-    if not config.signed:
-        return config.policy, [(config.policy, Path(config.policy).read_bytes())]
-    path = Path(config.state_dir) / BUNDLE
-    return str(path), [*unpack(path.read_bytes()).documents.items()]
-
-
-def _policy(config: Config) -> PolicyFacts | Unseen:
-    path = config.policy
-    try:
-        path, documents = _documents(config)
-        document = unite([read_document(data, source=name) for name, data in documents])
+        document = read_policy(config)
     except OSError as error:
-        return Unseen(f"{path}: {error.strerror}")
+        return Unseen(f"{config.policy}: {error.strerror}")
     except RamnetError as error:
         return Unseen(str(error))
+    many = len(document.entries)
+    unseen = Unseen(f"its {many} entries are many: `ramnet policy validate`")
+    examined = many <= MAX_EXAMINED
     return PolicyFacts(
-        path,
+        config.policy,
         document.enabled,
-        len(document.entries),
-        _broad(document, sum(len(data) for _, data in documents)),
+        many,
+        broad=_broad(document) if examined else unseen,
+        allowed=_allowed(document) if examined else unseen,
     )
 
 
-def _broad(document: Document, size: int) -> tuple[str, ...] | Unseen:
-    if size > MAX_EXAMINED:
-        return Unseen(f"entries of {document.source}, which is large: `ramnet policy validate`")
+def _allowed(document: Document) -> tuple[str, ...]:
+    hosts = [host for use, _ in preset_uses(document) for host in use.hosts]
+    return (*hosts, *(entry.text for entry in document.entries if entry.allowed))
+
+
+def _broad(document: Document) -> tuple[str, ...] | Unseen:
     try:
         remarks = findings(document)
     except RamnetError as error:

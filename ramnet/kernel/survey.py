@@ -9,7 +9,8 @@ from ramnet.kernel.netns import Namespace
 from ramnet.kernel.scoping import Scoping
 from ramnet.kernel.sockdiag import ListeningPorts
 from ramnet.kernel.surroundings import Changes, Near, read_near
-from ramnet.ruleset import grammar, notes
+from ramnet.ruleset import grammar, notes, redirect
+from ramnet.ruleset.hold import MARK_OF_HOLD
 
 _PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -38,6 +39,7 @@ class Survey:
         self._listening = namespace.call(ListeningPorts)
         self._changes = namespace.call(Changes)
         self._old: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
+        self._inbound: frozenset[ruleset.Inbound] = frozenset()
         self._ephemeral: tuple[int, int] | None = None
         self._sysctls_before: tuple[tuple[str, int], ...] = ()
         self.near = Near()
@@ -62,6 +64,8 @@ class Survey:
         """
         self.read_near()
         self._old = self._old_ports(standing, installed=installed)
+        if not installed:
+            self._inbound = self._old_inbound(standing)
         self._ephemeral = None
         return self.situation()
 
@@ -100,6 +104,7 @@ class Survey:
             bridges=self.near.bridges,
             old_tcp=self._old[0],
             old_udp=self._old[1],
+            inbound=self._inbound,
             ephemeral=self._ephemeral_range(),
             members=self._scoping.members,
             intercepted=self.intercepted,
@@ -120,6 +125,14 @@ class Survey:
         known = None if standing is None else grammar.port_sets(standing, "old_tcp", "old_udp")
         tcp, udp = known or self._namespace.call(self._listening.read_connected)
         return self._old[0] | tcp, self._old[1] | udp
+
+    def _old_inbound(self, standing: str | None) -> frozenset[ruleset.Inbound]:
+        """Where rules stand, those that they knew: what came later could be anybody's."""
+        if standing is not None and MARK_OF_HOLD not in standing:
+            return redirect.read_inbound(standing)
+        found = self._namespace.call(self._listening.read_inbound)
+        low, high = self._ephemeral_range()
+        return frozenset(old for old in found if not low <= old.port <= high)
 
     def _ephemeral_range(self) -> tuple[int, int]:
         if self._ephemeral is None:

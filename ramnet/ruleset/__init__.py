@@ -60,9 +60,9 @@ Such a packet is let in and its connection marked, so that the acknowledgement t
 refused: that resets the local client at once, and nothing leaves. Where conntrack began in the
 middle of a connection earlier than we did, it may already count as inbound; the local ports of
 connections that were there before the table are therefore known (sets ``old_tcp``, ``old_udp``,
-from sock_diag). Local ports outside the
-ephemeral range on which somebody listened when the table was planned are inbound services, whose
-connections stay.
+from sock_diag). Connections to services
+outside the ephemeral range that were there when the table was first planned stay, each by its
+addresses and ports (``Inbound``): a service's port alone is anybody's at another address.
 
 *Closed sockets* go on sending: data that was not sent yet, the last acknowledgement, a reset.
 Such packets have no owner, so what the gate and exempted programs open is marked, and kernel-made
@@ -93,6 +93,7 @@ if TYPE_CHECKING:
         Capabilities,
         Exemption,
         GateIdentity,
+        Inbound,
         Members,
         Ports,
         Situation,
@@ -110,6 +111,7 @@ __all__ = [
     "Capabilities",
     "Exemption",
     "GateIdentity",
+    "Inbound",
     "KernelState",
     "Listener",
     "Members",

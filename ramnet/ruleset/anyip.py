@@ -36,7 +36,7 @@ mark lets no SYN out, so a program that sets it by itself opens nothing with it.
 Old connections to a port of the gate's are reset by the gate's namespace, which does not know
 them; to others they are reset (or dropped) here. What remains: a socket that its owner has closed
 may still send what it holds, since a closed socket of the gate's does the same and without
-conntrack the two look alike; and connections to local services are inbound by their local port.
+conntrack the two look alike. Connections to local services that are older are listed one by one.
 
 A resolver on this machine is not asked either: what it asks need not leave as a packet of the
 scope's (WSL 2 carries names to Windows by AF_VSOCK). The table of local addresses is asked before
@@ -57,6 +57,7 @@ from ramnet.ruleset.redirect import (
     base_chain,
     exempted,
     gate_match,
+    old_inbound,
     plain_chain,
 )
 from ramnet.ruleset.situation import Situation
@@ -79,7 +80,6 @@ _OPENS: Final = "tcp flags & (syn | ack) == syn"
 _OPENS_NOT: Final = "tcp flags & syn == 0"
 """No SYN-ACK either: with IPV6_FREEBIND anybody may bind an address of the far end's, connect to
 ourselves from it, and have the answer leave. Answers to real inbound connections are marked."""
-_MOST_INBOUND: Final = 128
 
 
 def plan(situation: Situation) -> KernelState:
@@ -185,8 +185,8 @@ def _steer(
             yield f'oifname "lo" {ipv4}{protocol} dport 53 {mark}'
     yield 'oifname "lo" accept'
     yield f"meta mark {INBOUND_MARK:#x} accept"
-    for ports in _each(situation, _inbound(situation)):
-        yield f"tcp sport {ports} {_OPENS_NOT} accept"
+    of = {"ip": (4,), "ip6": (6,)}.get(table, (4, 6))
+    yield from (f"{each} accept" for each in old_inbound(situation, of))
     only = "meta nfproto ipv4 " if table == "inet" and 6 not in families else ""
     yield f"{only}udp dport 53 {mark}"
     for ports in _each(situation, sorted({53, *situation.intercepted})):
@@ -206,8 +206,7 @@ def _output(situation: Situation) -> Iterator[str]:
     yield f"{inbound} meta l4proto tcp accept"
     yield f"{inbound} {USER_SOCKET} goto refuse"
     yield f"{inbound} accept"
-    for ports in _each(situation, _inbound(situation)):
-        yield f"tcp sport {ports} {_OPENS_NOT} accept"
+    yield from (f"{each} accept" for each in old_inbound(situation, (4, 6)))
     if _tells_inbound_udp(situation):
         # Where conntrack began in the middle of one, it may hold the far end for the opener.
         for ports in _each(situation, sorted(situation.old_udp)):
@@ -278,15 +277,6 @@ def _leaving(situation: Situation) -> Iterator[str]:
 def _tells_inbound_udp(situation: Situation) -> bool:
     """Datagrams carry no mark from socket to socket; conntrack knows who asked first."""
     return situation.capabilities.ct and situation.capabilities.ct_mark
-
-
-def _inbound(situation: Situation) -> list[int]:
-    """Ports of local services that were there when the rules were planned.
-
-    The lowest ones: any user may listen on thousands, and each may be a rule of its own.
-    """
-    low, high = situation.ephemeral
-    return sorted(port for port in situation.listening if not low <= port <= high)[:_MOST_INBOUND]
 
 
 def _each(situation: Situation, values: Iterable[int | str]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The table of tier ``redirect``, as text that libnftables takes in one transaction."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -7,13 +8,17 @@ from ramnet.ruleset.names import CUT_MARK as CUT_MARK
 from ramnet.ruleset.names import LOCAL_MARK as LOCAL_MARK
 from ramnet.ruleset.names import OWN_MARK as OWN_MARK
 from ramnet.ruleset.names import SINKHOLE4, SINKHOLE6, TABLE
-from ramnet.ruleset.situation import Exemption, GateIdentity, Situation
+from ramnet.ruleset.situation import Exemption, GateIdentity, Inbound, Situation
 from ramnet.ruleset.table import replace_table
 
 USER_SOCKET: Final = "meta skuid 0-4294967294"
 """Matches any packet of a socket that some process holds, and none that the kernel made."""
 _KERNEL_SERVED_UDP: Final = (68, 546, 4789)
 """Inbound DHCP and VXLAN, should the ephemeral range be wide enough to hold them."""
+
+MOST_INBOUND: Final = 256
+"""Each old connection to a service is a rule of its own; those beyond are cut."""
+_OLD_INBOUND: Final = re.compile(r"ip6? daddr (\S+) tcp sport (\d+) tcp dport (\d+) tcp flags")
 
 IN_MIDSTREAM = "tcp flags & (fin | syn | rst | ack) != syn"
 ICMP_ERRORS = "destination-unreachable, time-exceeded, parameter-problem"
@@ -151,12 +156,27 @@ def _output(situation: Situation) -> Iterator[str]:
 
 
 def inbound_services(situation: Situation) -> Iterator[str]:
-    """Old connections to local services, of which conntrack saw an answer first."""
-    low, high = situation.ephemeral
-    inbound = sorted(p for p in situation.listening if not low <= p <= high)
-    if inbound:
-        served = ", ".join(map(str, inbound))
-        yield f"tcp sport {{ {served} }} tcp flags & syn == 0 accept"
+    """Old connections to local services, of which conntrack saw an answer first.
+
+    Each by its far end: anybody may have a socket on a service's port at another address, and
+    what the gate has answered is unknown to conntrack once it has waited long enough.
+    """
+    yield from (f"{each} accept" for each in old_inbound(situation, (4, 6)))
+
+
+def old_inbound(situation: Situation, families: tuple[int, ...]) -> Iterator[str]:
+    """The match of each connection to a local service that was there before the rules."""
+    for old in sorted(situation.inbound)[:MOST_INBOUND]:
+        family = 6 if ":" in old.address else 4
+        if family in families:
+            to = f"{'ip6' if family == 6 else 'ip'} daddr {old.address}"
+            yield f"{to} tcp sport {old.port} tcp dport {old.far_port} tcp flags & syn == 0"
+
+
+def read_inbound(table: str) -> frozenset[Inbound]:
+    """The connections that ``old_inbound`` wrote into the text, or listing, of a table."""
+    found = _OLD_INBOUND.findall(table)
+    return frozenset(Inbound(int(port), address, int(far)) for address, port, far in found)
 
 
 def near_containers() -> Iterator[str]:

@@ -93,6 +93,17 @@ class Exemption:
             raise ValueError("an exemption's port needs its protocol")
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Inbound:
+    """A connection to a local service that was there before the rules."""
+
+    port: int
+    """The service's."""
+    address: str
+    """The far end's, without a zone; an IPv4-mapped one as IPv4."""
+    far_port: int
+
+
 @dataclass(frozen=True, slots=True)
 class Members:
     """By what the kernel tells the sockets of a scope that is one cgroup of its namespace."""
@@ -133,6 +144,8 @@ class Situation:
     """Local TCP ports of connections, not to services, that were there before the rules."""
     old_udp: frozenset[int] = frozenset()
     """The same for UDP sockets that are connected to one peer."""
+    inbound: frozenset[Inbound] = frozenset()
+    """Connections to local services that were there before the rules."""
     ephemeral: tuple[int, int] = (32768, 60999)
     """net.ipv4.ip_local_port_range of the namespace."""
     members: Members | None = None

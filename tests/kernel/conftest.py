@@ -122,10 +122,12 @@ def container(hosts: tuple[Host, Host], tmp_path_factory: pytest.TempPathFactory
     _move(vm, inner)
     # Inside the host: /proc/sys/net is that of whoever opens it.
     vm.run(["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"]).check()
-    vm.run(["nft", "-f", "-"], stdin=_NAT).check()
+    if not vm.run(["nft", "-f", "-"], stdin=_NAT).ok:  # as WSL 5.10: only iptables-legacy has NAT
+        vm.run(["sh", "-ec", _LEGACY_NAT]).check()
     yield inner
     vm.run(["ip", "link", "del", "anyname"]).check()
-    vm.run(["nft", "delete table ip dockerlike"]).check()
+    if not vm.run(["nft", "delete table ip dockerlike"]).ok:
+        vm.run(["iptables-legacy", "-t", "nat", "-F"]).check()
     inner.close()
 
 
@@ -140,6 +142,12 @@ table ip dockerlike {{
         ip daddr {VM4} tcp dport 8088 dnat to {INNER4}:80
     }}
 }}
+"""
+
+
+_LEGACY_NAT = f"""
+iptables-legacy -t nat -A POSTROUTING -s 172.31.0.0/24 ! -o anyname -j MASQUERADE
+iptables-legacy -t nat -A OUTPUT -d {VM4} -p tcp --dport 8088 -j DNAT --to-destination {INNER4}:80
 """
 
 

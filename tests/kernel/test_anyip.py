@@ -287,6 +287,28 @@ def test_inbound_connections_older_than_the_rules_stay(
 
 
 @BOTH
+@pytest.mark.parametrize("port", [443, 6549])
+def test_the_port_of_a_service_is_no_way_out(
+    hosts: Hosts, wire: Wire, enforcer: Enforcer, family: int, far: str, port: int
+) -> None:
+    """A service on loopback leaves its port free for anybody at every other address.
+
+    Shown by: services known by their port alone; this was a hole.
+    """
+    loopback = "127.0.0.1" if family == socket.AF_INET else "::1"
+    with hosts[0].socket(family) as service, client(hosts[0], family) as sock:
+        service.bind((loopback, 6548))
+        service.listen()
+        enforcer.install()
+        sock.bind((OWN[family], 6548))
+        sock.settimeout(1)
+        with contextlib.suppress(OSError):
+            sock.connect((far, port))
+            sock.send(b"secret")
+        assert wire.sent() == []
+
+
+@BOTH
 def test_a_closed_port_says_so_to_the_outside(
     hosts: Hosts, installed: Enforcer, family: int, far: str
 ) -> None:

@@ -4,12 +4,14 @@ import contextlib
 import errno
 import socket
 import struct
+from collections.abc import Iterator
 
 import pytest
 
 from ramnet.kernel.enforcer import Enforcer
 from tests.kernel.conftest import FAR4, FAR6, VM4, Wire, client, listener, original_destination
 from tests.lab.host import Host
+from tests.lab.processes import wait_until
 
 Hosts = tuple[Host, Host]
 _REFUSALS = (errno.EPERM, errno.EACCES, errno.ECONNREFUSED, errno.EHOSTUNREACH)
@@ -184,6 +186,46 @@ def test_the_port_of_a_service_is_no_way_out(
         assert wire.sent() == []
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert wire.sent() == []
+
+
+def test_the_port_of_a_service_when_conntrack_has_forgotten(
+    hosts: Hosts, wire: Wire, enforcer: Enforcer
+) -> None:
+    """What the gate has ended and conntrack forgot is no old connection to a service.
+
+    Shown by: services known by their port alone; this was a hole.
+    """
+    with hosts[0].socket() as service, client(hosts[0], socket.AF_INET) as sock:
+        service.bind(("127.0.0.1", 2201))
+        service.listen()
+        enforcer.install()
+        sock.bind((VM4, 2201))
+        with _short_memory(hosts[0]):
+            sock.connect((FAR4, 443))
+            listener(enforcer, "transparent", socket.AF_INET).accept()[0].close()
+            assert sock.recv(1) == b""
+            wait_until("conntrack forgets", lambda: "sport=2201" not in _known(hosts[0]))
+        with contextlib.suppress(OSError):
+            sock.send(b"secret")
+        assert wire.sent() == []
+
+
+_TIMES = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_"
+
+
+@contextlib.contextmanager
+def _short_memory(vm: Host) -> Iterator[None]:
+    """Conntrack forgets in a second what has ended on one side (else in one or two minutes)."""
+    states = ("fin_wait", "close_wait", "last_ack", "time_wait")
+    script = "for state; do cat $0$state; echo 1 >$0$state; done"
+    before = vm.run(["sh", "-c", script, _TIMES, *states]).check().out.split()
+    yield
+    for state, seconds in zip(states, before, strict=True):
+        vm.run(["sh", "-c", "echo $1 >$0", _TIMES + state, seconds]).check()
+
+
+def _known(vm: Host) -> str:
+    return vm.run(["cat", "/proc/net/nf_conntrack"]).check().out
 
 
 @pytest.mark.parametrize("to", ["240.0.0.1", "100::1"])

@@ -36,7 +36,13 @@ uid = 0
 proto = "udp"
 port = 123
 """
-UNRESTRICTED = '{"enabled": false, "standard_registries": [], "custom_registries": []}'
+UNRESTRICTED = json.dumps(
+    {
+        "enabled": False,
+        "standard_registries": [{"id": "DockerHub", "allowed": False}],
+        "custom_registries": [],
+    }
+)
 IMAGE = f"{at.REGISTRY_ALLOWED.name}/{at.IMAGE}"
 CONTAINERS = {
     "buildx_buildkit_x0": ["moby/buildkit:buildx-stable-1"],
@@ -67,7 +73,15 @@ os.setresuid(65534, 65534, 65534)
 cli.main(sys.argv[1:])
 """
 #: Those that nothing has to be looked at for: configuration alone, or design.
-CONFIGURED = {"exemptions", "containers-dns-open", "windows-containers", "push-pull", "cli-fetches"}
+CONFIGURED = {
+    "exemptions",
+    "containers-dns-open",
+    "windows-containers",
+    "push-pull",
+    "cli-fetches",
+    "policy-stale",
+    "sign-in-not-enforced",
+}
 
 
 @dataclass
@@ -141,6 +155,8 @@ def quiet(machine: Machine, bare: Found) -> Found:
     machine.vm.run(["unshare", "--net=/run/quiet", "true"]).check()
     drop = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
     machine.start("harmless", "nsenter", "--net=/run/quiet", *drop)
+    # Every capability, and over nothing but a user namespace of its own.
+    machine.start("jailed", "nsenter", "--net=/run/quiet", "unshare", "--user", "--map-root-user")
     return machine.look(QUIET_CONFIG, UNRESTRICTED)
 
 
@@ -178,7 +194,9 @@ def busy(lab: Lab, machine: Machine, quiet: Found, hidden: Found, stranger: Foun
     registry = ["docker-registry", "serve", "/etc/docker/near.yml"]
     machine.started.append(machine.vm.start(registry, log="near"))
     machine.vm.wait_listening(5055, machine.started[-1])
-    return machine.look(BUSY_CONFIG, f'presets = ["gcr"]\n{policy_text(at.REGISTRY_ALLOWED.name)}')
+    return machine.look(
+        BUSY_CONFIG, f'presets = ["gcr", "gitlab"]\n{policy_text(at.REGISTRY_ALLOWED.name)}'
+    )
 
 
 def _forget(docker: Docker) -> None:
@@ -243,6 +261,7 @@ def _run_containers(docker: Docker) -> None:
         ("buildx-kubernetes", "kubeconfig /run/dev/.kube/config"),
         ("docker-proxies", "names the proxy 192.0.2.77:8080"),
         ("no-proxy", "past.example"),
+        ("domain-fronting", "cdn.registry.gitlab-static.net"),
         ("push-pull", "/etc/ramnet/policy.toml"),
         ("cli-fetches", "scope dockerd: by namespace"),
     ],
@@ -258,7 +277,7 @@ def test_an_unrestricted_policy(quiet: Found) -> None:
     assert report["evidence"] == [f"{POLICY}: enabled = false"]
 
 
-ABSENT_BY_QUIET = {"raw-sockets", "mark-or-uid-forgery"}
+ABSENT_BY_QUIET = {"raw-sockets", "mark-or-uid-forgery", "domain-fronting"}
 ALWAYS_ACTIVE = {"push-pull", "cli-fetches"}
 BY_KERNEL = {"kernel-capabilities", "wsl-all-distributions", "windows-containers"}
 """On the machine's own kernel; their states are walked in tests/unit."""
@@ -305,6 +324,7 @@ def test_unknown_without_dockers_socket(hidden: Found, code: str) -> None:
         ("wsl-all-distributions", "/run/none"),
         ("policy-unrestricted", f"{POLICY}:1: registry"),
         ("broad-hosts", f"{POLICY}:1: registry"),
+        ("domain-fronting", f"{POLICY}:1: registry"),
     ],
 )
 def test_unknown_without_the_rest(hidden: Found, code: str, words: str) -> None:

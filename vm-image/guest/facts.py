@@ -65,8 +65,10 @@ def supervisor() -> int:
 
 def packets(expression: str) -> list[str]:
     """What the capture holds of it, one packet a line, seconds since the epoch first."""
-    text = run("tcpdump", "-nn", "-tt", "-q", "-r", CAPTURE, expression).text
-    return [line for line in text.splitlines() if " IP " in line or " IP6 " in line]
+    done = run("tcpdump", "-Z", "root", "-nn", "-tt", "-q", "-r", CAPTURE, expression)
+    # A capture that cannot be read must not look like an empty one.
+    need(done.code == 0, f"tcpdump: {done.text}")
+    return [line for line in done.text.splitlines() if " IP " in line or " IP6 " in line]
 
 
 def strays() -> list[str]:

@@ -34,6 +34,6 @@ inside dnsmasq --conf-file=/dev/null --no-resolv --no-hosts --listen-address=192
 ip addr add 192.0.2.2/24 dev wire0
 ip -6 addr add 2001:db8:1::2/64 dev wire0 nodad || echo "no IPv6" >&2
 ip link set wire0 up
-ip route add default via 192.0.2.1
+ip route add default via 192.0.2.1 || echo "no route" >&2  # all is prohibited
 ip -6 route add default via 2001:db8:1::1 || echo "no IPv6" >&2
 inside ip route add 172.16.0.0/12 via 192.0.2.2

@@ -20,7 +20,7 @@ APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get install -q=2 --yes -o DPkg::Chroot-Dir
     $(echo "$packages" | tr , ' ') >/dev/null
 for package in $(installed | LC_ALL=C comm -13 "$names" -); do
     chroot "$root" dpkg-query --listfiles "$package"
-done | sed -n 's|^/|./|p' | LC_ALL=C sort -u | while read -r path; do
+done | grep --invert-match '^/etc/apparmor.d' | sed -n 's|^/|./|p' | LC_ALL=C sort -u | while read -r path; do
     [ -e "$root/$path" ] || [ -L "$root/$path" ] || continue
     echo "$path"
 done >"$files"

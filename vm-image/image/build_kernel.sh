@@ -34,7 +34,15 @@ if [ "$suite" = --take ]; then
     take "$3"
     exit
 fi
-mmdebstrap --variant=extract --format=null --include=linux-image-cloud-amd64 \
-    --aptopt='APT::Install-Recommends "false"' \
-    --extract-hook="$here/build_kernel.sh --take $output \"\$1\"" \
-    "$suite" >/dev/null
+fetch() { # PACKAGE
+    mmdebstrap --variant=extract --format=null --include="$1" \
+        --aptopt='APT::Install-Recommends "false"' \
+        --extract-hook="$here/build_kernel.sh --take $output \"\$1\"" \
+        "$suite" >/dev/null
+}
+
+package=linux-image-cloud-amd64
+fetch $package && exit
+# A mirror may list a security update that it does not have (any more).
+echo "kernel: the newest of $suite cannot be had, trying the release's own" >&2
+fetch "$package/$suite"

@@ -7,6 +7,7 @@ client then asks again on a new connection, and reads its answer there.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from ramnet.gate.proxy.decision import Role
 from ramnet.gate.proxy.ruling import Decides, Ruling, rule
@@ -21,6 +22,9 @@ from ramnet.wire.http import (
 )
 from ramnet.wire.http_fields import tokens
 from ramnet.wire.result import Absent, Malformed, NeedMore
+
+_BODY_MEANS_NOTHING: Final = frozenset(("GET", "HEAD", "DELETE", "OPTIONS", "TRACE"))
+"""RFC 9110 9.3.1: a server may take no notice of such a body, and read it as the next request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,8 @@ class Conversation:
         return self._forward(head, data, ruling)
 
     def _forward(self, head: RequestHead, data: bytes, ruling: Ruling | None) -> Step:
-        upgrade, self._last = head.upgrade, False
+        upgrade = head.upgrade
+        self._last = head.method in _BODY_MEANS_NOTHING and head.body not in (NoBody(), Length(0))
         if upgrade and b"h2c" in tokens(head.headers, b"upgrade"):
             # HTTP/2 without TLS would carry requests that nobody decides; a server may ignore
             # an Upgrade (RFC 9110 7.8), so ours never sees it.

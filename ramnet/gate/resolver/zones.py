@@ -44,7 +44,7 @@ class Zones:
         def configured(texts: Sequence[str]) -> list[Server]:
             return [server(parse_endpoint(text, _PORT)) for text in texts]
 
-        skipped = _unusable(resolv_conf.nameservers, rules)
+        skipped = _unusable(resolv_conf, rules)
         followed = [a for a in resolv_conf.nameservers if a not in skipped]
         general = configured(settings.upstream) or [server(Endpoint(a, _PORT)) for a in followed]
         zones = {from_text(zone): configured(texts) for zone, texts in settings.zones.items()}
@@ -62,9 +62,12 @@ class Zones:
         return iter(dict.fromkeys(seen))
 
 
-def _unusable(nameservers: Iterable[str], rules: AddressRules) -> dict[str, str]:
+def _unusable(resolv_conf: ResolvConf, rules: AddressRules) -> dict[str, str]:
     """Those whose own questions would come back to us, with the remedy."""
-    reasons = {address: rules.unfit(pack(address), local=False) for address in nameservers}
+    reasons = {
+        address: rules.unfit(pack(address), local=resolv_conf.by_wsl)
+        for address in resolv_conf.nameservers
+    }
     return {
         address: f"{reason}: its own questions would come back to us;"
         " name its upstreams as [resolver] upstream"

@@ -75,6 +75,38 @@ def test_a_pipelined_second_host_is_not_forwarded(rig: Rig) -> None:
     assert event.name == "bad.example"
 
 
+@pytest.mark.parametrize("framing", ["Content-Length: {0}", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("near", [False, True], ids=["far", "near"])
+def test_a_body_that_a_server_takes_for_the_next_request(
+    rig: Rig, near: bool, framing: str
+) -> None:
+    """Servers that read no body of a GET (Python's http.server) see one request and the end."""
+    heads: list[bytes] = []
+
+    def serve(sock: socket.socket) -> None:
+        data = b""
+        while more := sock.recv(65536):
+            *complete, data = (data + more).split(b"\r\n\r\n")
+            for head in complete:
+                heads.append(head)
+                sock.sendall(OK)
+                if b"connection: close" in head.lower():
+                    return
+
+    hidden = GET.replace(b"good", b"bad")
+    if near:
+        hidden = b"CONNECT bad.example:443 HTTP/1.1\r\n\r\n"
+    body = hidden if "Length" in framing else b"%x\r\n%s\r\n0\r\n\r\n" % (len(hidden), hidden)
+    field = framing.format(len(body)).encode()
+    address = "127.0.0.1" if near else FAR
+    server = rig.listen(serve, address)
+    with rig.connect(address, server.port) as sock:
+        sock.sendall(GET.replace(b"\r\n\r\n", b"\r\n" + field + b"\r\n\r\n") + body)
+        read_all(sock)
+    assert len(heads) == 1
+    assert not any(b"bad.example" in head for head in heads)
+
+
 def test_another_allowed_host_is_not_sent_to_the_first_ones_server(rig: Rig) -> None:
     rig.names.addresses["also.example"] = (OTHER,)
     web = Web("far")

@@ -33,7 +33,8 @@ NOTHING = Facts(
     dockers=(DOCKER,),
     processes=(),
     homes=Homes(),
-    policy=PolicyFacts("/etc/ramnet/policy.toml", enabled=True, entries=1, broad=()),
+    policy=PolicyFacts("/etc/ramnet/policy.toml", enabled=True, entries=0, broad=(), allowed=()),
+    signed=None,
 )
 
 

@@ -14,20 +14,19 @@ from ramnet.caveats.facts import (
     DockerDaemon,
     Homes,
     Listener,
+    PolicyFacts,
     Process,
     Redirection,
     SignedFacts,
     Sockets,
 )
-from ramnet.config import Config, Proxy, Resolver, Scope, Session, Trust
+from ramnet.config import Config, Proxy, Resolver, Scope, Session
 from tests.unit.caveats.build import CONFIG, HERE, NOTHING, docker, look, scope
 
 AWAY = Unseen("a reason")
 ALWAYS = {"push-pull", "cli-fetches"}
 WSL = "5.15.153.1-microsoft-standard-WSL2"
 AFAR = Config(policy="/p", scopes=[Scope(name="s")], proxy=Proxy(explicit=["192.0.2.2:3128"]))
-LIFTED = Config(policy="/p", scopes=[Scope(name="s")], session=Session(absent="unrestricted"))
-KEPT = Config(policy="/p", scopes=[Scope(name="s")], trust=Trust(on_stale="keep"))
 OPEN = Config(policy="/p", scopes=[Scope(name="s")], resolver=Resolver(containers_dns="allow"))
 
 
@@ -47,13 +46,8 @@ def test_what_cannot_be_looked_at_is_never_absent() -> None:
         policy=AWAY,
         signed=AWAY,
     )
-    configured = {
-        "exemptions",
-        "unrestricted-when-signed-out",
-        "containers-dns-open",
-        "windows-containers",
-        *ALWAYS,
-    }
+    configured = {"exemptions", "containers-dns-open", "windows-containers", *ALWAYS}
+    configured |= {"sign-in-not-enforced"}
     for report in examine(hidden):
         if report.caveat.code not in configured:
             assert report.finding.state is State.UNKNOWN
@@ -64,6 +58,15 @@ def test_no_dockerd_in_view_proves_nothing() -> None:
     finding = look("buildx-docker-container", dockers=())
     assert finding.state is State.UNKNOWN
     assert finding.evidence == ("not known: no dockerd of root's is in view of this process",)
+
+
+def signing_in(**parts: Any) -> Config:
+    session = Session(jwks="/jwks.json", issuer="https://id.example", audience="ramnet", **parts)
+    return Config(policy="/p", scopes=[Scope(name="s")], session=session)
+
+
+def allowing(*hosts: str) -> PolicyFacts:
+    return PolicyFacts("/p", enabled=True, entries=len(hosts), broad=(), allowed=hosts)
 
 
 NEW = DockerDaemon(7, "28.5.2", names_dns=False)
@@ -95,12 +98,19 @@ NEW = DockerDaemon(7, "28.5.2", names_dns=False)
             State.UNKNOWN,
         ),
         ("containers-dns-open", {"config": OPEN}, State.ACTIVE),
-        ("unrestricted-when-signed-out", {"config": LIFTED}, State.ACTIVE),
-        ("policy-stale", {"signed": SignedFacts("fresh", "t")}, State.ABSENT),
-        ("policy-stale", {"signed": SignedFacts("expired", "t")}, State.ACTIVE),
-        ("policy-stale", {"signed": SignedFacts("overdue", "t")}, State.COVERED),
-        ("policy-stale", {"signed": SignedFacts("overdue", "t"), "config": KEPT}, State.ACTIVE),
         ("docker-proxies", {"dockers": docker(registries=AWAY)}, State.UNKNOWN),
+        ("policy-stale", {"signed": SignedFacts("fresh", "later", "deny")}, State.ABSENT),
+        ("policy-stale", {"signed": SignedFacts("expired", "now", "deny")}, State.ACTIVE),
+        ("policy-stale", {"signed": SignedFacts("overdue", "now", "keep")}, State.ACTIVE),
+        ("policy-stale", {"signed": SignedFacts("none", "None", "deny")}, State.UNKNOWN),
+        ("sign-in-not-enforced", {"config": signing_in()}, State.ACTIVE),
+        ("sign-in-not-enforced", {"config": signing_in(enforce=True)}, State.ABSENT),
+        ("policy-unrestricted", {"config": signing_in(absent="unrestricted")}, State.ACTIVE),
+        ("policy-unrestricted", {"config": signing_in()}, State.ABSENT),
+        ("domain-fronting", {"policy": allowing("d5l0.cloudfront.net")}, State.ACTIVE),
+        ("domain-fronting", {"policy": allowing("d5l0.cloudfront.net:443")}, State.ACTIVE),
+        ("domain-fronting", {"policy": allowing("cloudfront.net")}, State.ACTIVE),
+        ("domain-fronting", {"policy": allowing("registry.example")}, State.UNKNOWN),
         (
             "buildx-kubernetes",
             {"homes": Homes(builders=(Builder("/b", Unseen("odd")),))},

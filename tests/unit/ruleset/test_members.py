@@ -8,6 +8,7 @@ from ramnet.ruleset import (
     SINKHOLE4,
     Capabilities,
     Exemption,
+    Inbound,
     Members,
     Ports,
     Situation,
@@ -24,6 +25,7 @@ SITUATION = Situation(
     listening=frozenset({22, 5000}),
     old_tcp=frozenset({45001}),
     old_udp=frozenset({5001}),
+    inbound=frozenset({Inbound(5000, "203.0.113.7", 40000)}),
     bridges=frozenset({3}),
     containers4=frozenset({"172.17.0.0/16"}),
     exemptions=(Exemption(uid=123, proto="udp", port=123),),
@@ -51,6 +53,7 @@ REFUSED = [
     ("another protocol", replace(MEMBER, protocol="sctp"), "icmp"),
     ("an echo request", replace(MEMBER, protocol="icmp"), "icmp"),
     ("an old connection", replace(MEMBER, flags=ACK), "reset"),
+    ("one from a service's port", replace(MEMBER, sport=5000, flags=ACK), "reset"),
     ("an old one to a local proxy", replace(NEAR, dport=3128, flags=ACK), "reset"),
     (
         "an old one that seems inbound",
@@ -79,7 +82,7 @@ ACCEPTED = [
     ("an exemption", replace(UDP, uid=123, dport=123)),
     ("an ICMP error", replace(MEMBER, protocol="icmp", icmp_type="destination-unreachable")),
     ("a container, udp", replace(UDP, destination=INNER, dport=5353, oif="docker0", ifindex=3)),
-    ("an old inbound one", replace(MEMBER, sport=5000, flags=ACK)),
+    ("an old inbound one", replace(MEMBER, sport=5000, dport=40000, flags=ACK)),
 ]
 EVERY = [
     *(packet for _, packet, _ in REDIRECTED),

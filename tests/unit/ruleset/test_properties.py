@@ -64,7 +64,7 @@ def _listed(packet: Packet, usual: bool) -> bool:
         return packet.uid == GATE_UID  # without cgroup2 the uid is all there is
     if (packet.uid, packet.protocol_number, packet.dport) in ((123, 17, 123), (3260, 6, 3260)):
         return True
-    inbound = number == PROTOCOLS["tcp"] and packet.sport in (22, 5000)
+    inbound = number == PROTOCOLS["tcp"] and ports == (22, 40000)
     return inbound and "syn" not in packet.flags
 
 
