@@ -29,7 +29,7 @@ from ramnet.trust.files import read
 
 FIRST_RETRY: Final = 5.0
 """Seconds after the first failure; each further one doubles it, up to ``refresh``."""
-CHECK: Final = 5.0
+CHECK: Final = 1.0
 """Seconds between two looks at whether what is in force has expired."""
 
 
