@@ -33,8 +33,10 @@ REPLY = Connection(state="established", direction="reply")
         (Packet(FAR4, protocol="udp", dport=4789, uid=None, connection=Connection()), "accepted"),
         (Packet(FAR4, protocol="udp", sport=68, dport=67, connection=Connection()), "icmp"),
         (Packet(FAR6, protocol="udp", sport=546, dport=547, connection=Connection()), "icmp"),
-        (Packet("255.255.255.255", protocol="udp", sport=68, dport=67, connection=Connection()),
-         "accepted"),
+        (
+            Packet("255.255.255.255", protocol="udp", sport=68, dport=67, connection=Connection()),
+            "accepted",
+        ),
         (Packet(FAR4, sport=22, flags=frozenset({"ack"}), connection=REPLY), "accepted"),
         (Packet(FAR4, sport=41000, flags=frozenset({"ack"}), connection=REPLY), "reset"),
         (Packet(FAR4, protocol="udp", sport=42000, connection=REPLY), "icmp"),
