@@ -296,7 +296,6 @@ def test_dhcp_goes_to_nobody_by_address(
     sport, dport = (68, 67) if family == socket.AF_INET else (546, 547)
     with client(hosts[0], family, socket.SOCK_DGRAM) as sock:
         sock.bind(("", sport))
-        for to in (far, "192.0.2.1" if family == socket.AF_INET else "2001:db8:1::1"):
-            with contextlib.suppress(OSError):
-                sock.sendto(b"secret", (to, dport))
+        with contextlib.suppress(OSError):
+            sock.sendto(b"secret", (far, dport))
     assert wire.sent() == []

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from ramnet.config import Config, Proxy, Scope
 from ramnet.kernel.enforcer import Enforcer
 from ramnet.kernel.nft import Nft
 from ramnet.kernel.probe import WITHOUT
-from tests.kernel.conftest import FAR4, client
+from tests.kernel.conftest import FAR4, VM4, client
 from tests.lab.host import Host
 
 
@@ -23,6 +23,25 @@ def noting(applied: list[str]) -> Callable[[Nft, str], None]:
         apply(nft, text)
 
     return note_and_apply
+
+
+@pytest.fixture
+def vm(tmp_path: Path) -> Iterator[Host]:
+    """A host of its own: what other tests' connections come to between plan and rules is no
+    difference of theirs."""
+    if os.geteuid() != 0:
+        pytest.skip("makes network namespaces: needs root")
+    vm = Host.create("plan", tmp_path / "plan")
+    for command in (
+        "ip link add eth0 type veth peer name wire0",
+        "ip link set dev wire0 up",
+        f"ip addr add {VM4}/24 dev eth0",
+        "ip link set dev eth0 up",
+        "ip route add default via 192.0.2.1",
+    ):
+        vm.run(command.split()).check()
+    yield vm
+    vm.close()
 
 
 @pytest.mark.parametrize(
@@ -38,32 +57,34 @@ def noting(applied: list[str]) -> Callable[[Nft, str], None]:
     ids=["redirect", "anybody's", "cgroup2", "net_cls", "anyip", "anyip-least"],
 )
 def test_what_is_printed_is_what_is_applied(
-    hosts: tuple[Host, Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    vm: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     without: str, cgroup: str | None,
 ) -> None:  # fmt: skip
     """Before anything stands, and again where all of it does."""
     monkeypatch.setenv(WITHOUT, without)
-    scope = Scope(name="vm", netns=hosts[0].network_path, cgroup=cgroup)
+    scope = Scope(name="vm", netns=vm.network_path, cgroup=cgroup)
     config = Config(
         policy="/none", scopes=[scope], proxy=Proxy(explicit=["127.0.0.1:3128"]),
         control_socket=str(tmp_path / "run/control.sock"),
     )  # fmt: skip
     applied: list[str] = []
-    with client(hosts[0], socket.AF_INET, socket.SOCK_DGRAM) as old, hosts[0].socket() as service:
-        old.connect((FAR4, 443))
-        service.bind(("127.0.0.1", 7779))
-        service.listen()
-        for _ in range(2):
-            planning = Enforcer(config, scope)
-            planned = planning.plan()
-            planning.close()
-            with monkeypatch.context() as patch:
-                enforcer = Enforcer(config, scope)
-                patch.setattr(Nft, "apply", noting(applied))
-                enforcer.install()
-                enforcer.close()
-            whole = [text for text in applied if "chain output {" in text]
-            assert whole
-            assert [planned.partition("# ")[0]] * len(whole) == whole
-            applied.clear()
-    Enforcer(config, scope).remove()
+    try:
+        with client(vm, socket.AF_INET, socket.SOCK_DGRAM) as old, vm.socket() as service:
+            old.connect((FAR4, 443))
+            service.bind(("127.0.0.1", 7779))
+            service.listen()
+            for _ in range(2):
+                planning = Enforcer(config, scope)
+                planned = planning.plan()
+                planning.close()
+                with monkeypatch.context() as patch:
+                    enforcer = Enforcer(config, scope)
+                    patch.setattr(Nft, "apply", noting(applied))
+                    enforcer.install()
+                    enforcer.close()
+                whole = [text for text in applied if "chain output {" in text]
+                assert whole
+                assert [planned.partition("# ")[0]] * len(whole) == whole
+                applied.clear()
+    finally:
+        Enforcer(config, scope).remove()
