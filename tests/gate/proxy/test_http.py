@@ -1,5 +1,6 @@
 """Plain HTTP that was meant for somewhere far: each request is decided."""
 
+import contextlib
 import socket
 
 import pytest
@@ -102,7 +103,8 @@ def test_a_body_that_a_server_takes_for_the_next_request(
     server = rig.listen(serve, address)
     with rig.connect(address, server.port) as sock:
         sock.sendall(GET.replace(b"\r\n\r\n", b"\r\n" + field + b"\r\n\r\n") + body)
-        read_all(sock)
+        with contextlib.suppress(ConnectionResetError):  # that server closes with bytes unread
+            read_all(sock)
     assert len(heads) == 1
     assert not any(b"bad.example" in head for head in heads)
 
