@@ -179,10 +179,13 @@ class Watch:
     def healthy(
         self, when: Callable[[dict[str, Any]], bool] = lambda _: True, seconds: float = 30
     ) -> None:
-        """Wait until the status is enforcing and as `when` has it, and an allowed fetch works."""
+        """Wait until the status is enforcing and as `when` has it, and an allowed fetch works.
+
+        A fetch that began while rules were away goes past the gate, and is cut when they are back.
+        """
         ramnet = self.lab.ramnet
         ramnet.wait_status(lambda status: status["state"] == "enforcing" and when(status), seconds)
-        self.fetch()
+        wait_until("an allowed fetch", lambda: self._fetched().ok, seconds)
         self.well()
 
     def well(self) -> None:
@@ -191,10 +194,13 @@ class Watch:
             self.harmed[-1].append(time.monotonic())
 
     def fetch(self) -> None:
-        """An allowed fetch by name, as a program does it."""
-        url = f"https://{at.FILES_ALLOWED.name}/hello.txt"
-        got = self.run(["curl", "--silent", "--show-error", "--max-time", "20", url])
+        """An allowed fetch by name, as a program does it, works now."""
+        got = self._fetched()
         assert got.ok, got.text
+
+    def _fetched(self) -> Result:
+        url = f"https://{at.FILES_ALLOWED.name}/hello.txt"
+        return self.run(["curl", "--silent", "--show-error", "--max-time", "20", url])
 
     def run(self, argv: Sequence[str]) -> Result:
         """Run a program of the vm inside the scope."""
