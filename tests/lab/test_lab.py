@@ -171,8 +171,8 @@ def test_two_hosts_can_share_a_network(vm: Vm, tmp_path: Path) -> None:
     second = Vm.create("other", tmp_path / "other", network_of=vm)
     try:
         assert second.run(["hostname"]).out == "other\n"
-        links = ["ip", "-brief", "link"]
-        assert second.run(links).out == vm.run(links).out
+        network = ["readlink", "/proc/self/ns/net"]
+        assert second.run(network).out == vm.run(network).out
         assert second.run(["cat", "/etc/resolv.conf"]).out == ""
     finally:
         second.close()

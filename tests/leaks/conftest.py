@@ -58,11 +58,13 @@ def way(request: pytest.FixtureRequest) -> Way:
 
 
 @pytest.fixture(scope="package")
-def local_service(lab: Lab) -> None:
+def local_service(lab: Lab) -> Iterator[None]:
     """A service of the vm on every address, that greets and echoes."""
     script = Path(__file__).parent.parent / "lab" / "catchall.py"
     made = lab.vm.start([sys.executable, "-I", "-S", str(script), str(LOCAL_PORT)], log="local")
     lab.vm.wait_listening(LOCAL_PORT, made)
+    yield
+    made.stop()
 
 
 @pytest.fixture(scope="package")

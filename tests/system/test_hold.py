@@ -91,7 +91,9 @@ def test_hold_does_not_touch_a_running_service(ramnet: Ramnet, vm: Vm) -> None:
     vm.run([*_CURL, _HELLO]).check()
 
 
-@pytest.mark.parametrize("steps", ["hold", "run", "hold run", "run hold", "run run", "run kill"])
+@pytest.mark.parametrize(
+    "steps", ["hold", "run", "hold run", "run hold", "run run", "run kill", "running"]
+)
 @pytest.mark.parametrize("way", _WAYS)
 def test_down_leaves_nothing_behind(ramnet: Ramnet, vm: Vm, way: str, steps: str) -> None:
     """Tables, rules, routes, links, cgroups, mounts, sysctls: a listing before and after."""
@@ -111,8 +113,11 @@ def test_down_leaves_nothing_behind(ramnet: Ramnet, vm: Vm, way: str, steps: str
             ramnet.start(POLICY, config=config)
             ramnet.signal(ramnet.gate_pid())
             ramnet.stop()
+        if step == "running":
+            ramnet.start(POLICY, config=config)
         assert listing(vm) != before
         ramnet.down().check()
+        ramnet.stop()
     finally:
         ramnet.without = ""
     assert listing(vm) == before

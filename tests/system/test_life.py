@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.lab import Capture, Lab, Ramnet, policy_text
+from tests.lab import Capture, Ramnet, policy_text
 from tests.lab import addresses as at
 from tests.lab.vm import Vm
 from tests.system.conftest import ALLOWED, POLICY, sentence, stray
@@ -96,23 +96,6 @@ def test_a_stopped_service_holds(enforced: Ramnet, vm: Vm, capture: Capture) -> 
     assert not got.ok
     assert got.seconds < 3
     assert not capture.settle().sent_by_vm().without_housekeeping()
-
-
-def test_down_leaves_nothing_behind(lab: Lab, ramnet: Ramnet, vm: Vm) -> None:
-    commands = ("nft list ruleset", "ip route show table all", "ip -6 route show table all",
-                "ip rule", "ip link", "ls /sys/fs/cgroup/unified")  # fmt: skip
-
-    def listing() -> list[str]:
-        return [vm.run(command.split()).check().out for command in commands]
-
-    ramnet.close()
-    before = listing()
-    ramnet.start(POLICY)
-    assert listing() != before
-    ramnet.down().check()
-    ramnet.stop()
-    ramnet.down().check()
-    assert listing() == before
 
 
 @contextmanager

@@ -59,8 +59,7 @@ def distribution(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def scoped(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Ramnet]:
     """The service with one cgroup as its scope, by either means."""
     lab.ramnet.close()
-    if request.param == "net_cls":
-        lab.ramnet.without = "socket_cgroupv2"
+    lab.ramnet.without = "socket_cgroupv2" if request.param == "net_cls" else ""
     lab.ramnet.start(POLICY, config=config(lab.directory.name))
     assert lab.ramnet.status()["scopes"][0]["scoping"] == request.param
     yield lab.ramnet
