@@ -120,6 +120,13 @@ def by_code(text: str) -> Found:
 
 
 @pytest.fixture(scope="module")
+def lab(lab: Lab) -> Iterator[Lab]:
+    """One of its own: whatever other tests have left running would be found, and rightly."""
+    with Lab.create() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
 def machine(lab: Lab) -> Iterator[Machine]:
     """A vm whose users have homes of its own; everything is put back at the end."""
     lab.ramnet.close()
