@@ -23,7 +23,7 @@ END
 mkdir -p "$root/etc/docker" "$root/usr/local/share/ca-certificates"
 printf '{"dns": ["%s"]}\n' "$dns" >"$root/etc/docker/daemon.json"
 install -D -m 644 -t "$root/etc/systemd/system/docker.service.d" \
-    "$here/../units/60-ramnet-proxy.conf"
+    "$here/../units/60-ramnet-proxy.conf" "$here/../units/70-ramnet-iptables.conf"
 
 mkdir -p "$root/etc/systemd/network"
 printf '[Match]\nName=en* eth*\n\n[Network]\nDHCP=yes\n' >"$root/etc/systemd/network/50-wire.network"

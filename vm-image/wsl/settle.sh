@@ -14,7 +14,7 @@ grep -q '^cgroup = "ramnet.slice"$' "$root/etc/ramnet/ramnet.toml"
 
 units=$root/etc/systemd/system/docker.service.d
 install -D -m 644 -t "$units" "$here/../units/60-ramnet-proxy.conf"
-printf '[Service]\nExecStartPre=/usr/lib/ramnet/wsl-boot iptables\n' >"$units/70-wsl-iptables.conf"
+install -m 644 -t "$units" "$here/../units/70-ramnet-iptables.conf"
 chroot "$root" systemctl --quiet enable docker.service
 # The network is WSL's own.
 chroot "$root" systemctl --quiet mask systemd-networkd.service systemd-resolved.service \
