@@ -16,6 +16,7 @@ PHASE = Path("/var/lib/vm-phase")
 
 def boot() -> None:
     """The machine as it comes up, and what a person does to its services."""
+    check("no-ordering-cycle", no_ordering_cycle)
     check("hold-before-network", hold_before_network)
     check("enforcing", facts.wait_enforcing)
     say("note", "boot-to-enforcing", f"{facts.started('ramnet.service') / 1e6:.1f} s")
@@ -97,6 +98,14 @@ def _write_policies() -> None:
             file.write(f"# {version}\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def no_ordering_cycle() -> None:
+    """Of a cycle systemd leaves one part out, another one at each boot."""
+    words = run("journalctl", "--boot", "--no-pager", "--output=cat").text
+    found = [line for line in words.splitlines() if "ordering cycle" in line]
+    need("Reached target" in words, "the journal has nothing of init")
+    need(not found, " / ".join(found))
 
 
 def hold_before_network() -> None:
