@@ -3,9 +3,10 @@
 import ipaddress
 from typing import Final
 
+from ramnet.caveats import containers
 from ramnet.caveats.caveat import Finding, State, bounded, found, unknown
 from ramnet.caveats.facts import Facts, Unseen
-from ramnet.config import Exempt, parse_endpoint
+from ramnet.config import Exempt, Proxy, parse_endpoint
 
 _CDNS: Final = (
     ".cloudfront.net",
@@ -43,21 +44,44 @@ def containers_dns(facts: Facts) -> Finding:
 
 def windows_containers(facts: Facts) -> Finding:
     """Windows' own dockerd has only the explicit proxy, which it must reach and use."""
-    afar = [text for text in facts.config.proxy.explicit if not _is_loopback(text)]
-    release = facts.kernel_release
+    afar = _open_to_others(facts.config.proxy)
     if afar:
         return unknown(
             f"[proxy] explicit = {', '.join(afar)} can be reached from outside; whether a Windows "
             "dockerd uses it cannot be seen from here"
         )
-    if "microsoft" in release.lower() or "linuxkit" in release.lower():
-        kind = f"kernel {release}: this is a machine inside Windows, or a desktop's VM"
-        return found([f"{kind}, and [proxy] explicit listens nowhere but on loopback"])
+    kind, unseen = _inside_windows(facts)
+    if kind or unseen:
+        return found([f"{words}, and [proxy] explicit serves nobody afar" for words in kind], unseen)
+    release = facts.kernel_release
     return Finding(State.ABSENT, bounded([f"kernel {release} is none of WSL's or LinuxKit's"]))
+
+
+def _open_to_others(proxy: Proxy) -> list[str]:
+    """Listeners of the explicit proxy that somebody outside this machine may use."""
+    clients = [ipaddress.ip_network(text) for text in proxy.explicit_clients]
+    if all(network.is_loopback for network in clients):
+        return []
+    return [text for text in proxy.explicit if not _is_loopback(text)]
 
 
 def _is_loopback(text: str) -> bool:
     return ipaddress.ip_address(parse_endpoint(text).address).is_loopback
+
+
+def _inside_windows(facts: Facts) -> tuple[list[str], list[str]]:
+    """What says that this machine may be one inside Windows, and what could not be looked at."""
+    seen, unseen = [], containers.no_dockers(facts)
+    release = facts.kernel_release
+    if any(word in release.lower() for word in ("microsoft", "linuxkit")):
+        seen.append(f"kernel {release} is WSL's or LinuxKit's")
+    for docker in containers.each_docker(facts):
+        if isinstance(docker.registries, Unseen):
+            unseen.append(docker.registries.reason)
+        elif docker.registries.desktop.startswith("npipe:"):
+            where = docker.registries.desktop
+            seen.append(f"dockerd (pid {docker.daemon.pid}) is Docker Desktop's on Windows: {where}")
+    return seen, unseen
 
 
 def push_pull(facts: Facts) -> Finding:

@@ -10,7 +10,7 @@ import msgspec
 from ramnet.caveats.facts import Container, Docker, Redirection, Registries, Unseen
 from ramnet.caveats.registries import on_loopback
 from ramnet.kernel.accounts import socket_access
-from ramnet.kernel.docker import read_bounded
+from ramnet.kernel.docker import read_or_raise
 from ramnet.kernel.docker_api import DockerApi, DockerApiError
 from ramnet.kernel.docker_daemons import RunningDocker, running_dockers
 
@@ -19,6 +19,8 @@ MAX_CONTAINERS: Final = 256
 CONTAINERS_WITHIN: Final = 10.0
 """Seconds for all of them."""
 _CERTS: Final = ("/etc/docker/certs.d", "/etc/containerd/certs.d")
+_DESKTOP_LABEL: Final = "com.docker.desktop.address"
+"""Docker Desktop's, on a dockerd of its own: where its clients find it."""
 _NOT_FOUND: Final = 404
 
 
@@ -37,6 +39,7 @@ class _Info(msgspec.Struct, frozen=True, rename="pascal"):
     http_proxy: str = ""
     https_proxy: str = ""
     no_proxy: str = ""
+    labels: list[str] | None = None
 
 
 class _Listed(msgspec.Struct, frozen=True, rename="pascal"):
@@ -112,7 +115,13 @@ def _registries(api: DockerApi, called: str) -> Registries | Unseen:
         mirrors=tuple(hub.mirrors or ()),
         proxies=tuple(filter(None, (info.http_proxy, info.https_proxy))),
         no_proxy=info.no_proxy,
+        desktop=next(filter(None, map(_desktop, info.labels or ())), ""),
     )
+
+
+def _desktop(label: str) -> str:
+    name, _, value = label.partition("=")
+    return value if name == _DESKTOP_LABEL else ""
 
 
 def containers_of(running: RunningDocker) -> tuple[Container, ...] | Unseen:
@@ -192,7 +201,9 @@ def _redirections(root: Path, called: str) -> tuple[Redirection, ...] | Unseen:
 def _servers(file: Path) -> tuple[str, ...] | Unseen:
     """``server`` and the keys of ``[host]``, as containerd reads them."""
     try:
-        table = tomllib.loads(read_bounded(file).decode())
+        table = tomllib.loads(read_or_raise(file).decode())
+    except OSError as error:
+        return Unseen(error.strerror or "cannot be read")
     except (ValueError, RecursionError):
         return Unseen("it is not TOML")
     server, hosts = table.get("server"), table.get("host")

@@ -17,6 +17,7 @@ from ramnet.caveats.facts import (
     PolicyFacts,
     Process,
     Redirection,
+    Registries,
     SignedFacts,
     Sockets,
 )
@@ -26,7 +27,12 @@ from tests.unit.caveats.build import CONFIG, HERE, NOTHING, docker, look, scope
 AWAY = Unseen("a reason")
 ALWAYS = {"push-pull", "cli-fetches"}
 WSL = "5.15.153.1-microsoft-standard-WSL2"
-AFAR = Config(policy="/p", scopes=[Scope(name="s")], proxy=Proxy(explicit=["192.0.2.2:3128"]))
+AFAR = Config(
+    policy="/p",
+    scopes=[Scope(name="s")],
+    proxy=Proxy(explicit=["192.0.2.2:3128"], explicit_clients=["192.0.2.0/24"]),
+)
+CLOSED = Config(policy="/p", scopes=[Scope(name="s")], proxy=Proxy(explicit=["192.0.2.2:3128"]))
 OPEN = Config(policy="/p", scopes=[Scope(name="s")], resolver=Resolver(containers_dns="allow"))
 
 
@@ -46,10 +52,9 @@ def test_what_cannot_be_looked_at_is_never_absent() -> None:
         policy=AWAY,
         signed=AWAY,
     )
-    configured = {"exemptions", "containers-dns-open", "windows-containers", *ALWAYS}
-    configured |= {"sign-in-not-enforced"}
     for report in examine(hidden):
-        if report.caveat.code not in configured:
+        assert report.finding.state in report.caveat.states
+        if State.UNKNOWN in report.caveat.states:
             assert report.finding.state is State.UNKNOWN
             assert any("a reason" in line for line in report.finding.evidence)
 
@@ -86,6 +91,18 @@ NEW = DockerDaemon(7, "28.5.2", names_dns=False)
         ("windows-containers", {"kernel_release": WSL}, State.ACTIVE),
         ("windows-containers", {"kernel_release": "6.6.0-linuxkit"}, State.ACTIVE),
         ("windows-containers", {"kernel_release": WSL, "config": AFAR}, State.UNKNOWN),
+        ("windows-containers", {"kernel_release": WSL, "config": CLOSED}, State.ACTIVE),
+        ("windows-containers", {"dockers": docker(registries=AWAY)}, State.UNKNOWN),
+        (
+            "windows-containers",
+            {"dockers": docker(registries=Registries(desktop="npipe://p"))},
+            State.ACTIVE,
+        ),
+        (
+            "windows-containers",
+            {"dockers": docker(registries=Registries(desktop="unix:///p"))},
+            State.ABSENT,
+        ),
         ("embedded-dns-shared", {"dockers": docker(daemon=NEW)}, State.ACTIVE),
         (
             "embedded-dns-shared",
@@ -130,6 +147,8 @@ NEW = DockerDaemon(7, "28.5.2", names_dns=False)
 )
 def test_state(code: str, parts: dict[str, Any], state: State) -> None:
     assert look(code, **parts).state is state
+    (caveat,) = [each for each in CAVEATS if each.code == code]
+    assert state in caveat.states
 
 
 @pytest.mark.parametrize(
