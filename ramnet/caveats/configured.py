@@ -3,7 +3,6 @@
 import ipaddress
 from typing import Final
 
-from ramnet.caveats import containers
 from ramnet.caveats.caveat import Finding, State, bounded, found, unknown
 from ramnet.caveats.facts import Facts, Unseen
 from ramnet.config import Exempt, Proxy, parse_endpoint
@@ -50,10 +49,10 @@ def windows_containers(facts: Facts) -> Finding:
             f"[proxy] explicit = {', '.join(afar)} can be reached from outside; whether a Windows "
             "dockerd uses it cannot be seen from here"
         )
-    kind, unseen = _inside_windows(facts)
-    if kind or unseen:
-        return found([f"{words}, and [proxy] explicit serves nobody afar" for words in kind], unseen)
     release = facts.kernel_release
+    if any(word in release.lower() for word in ("microsoft", "linuxkit")):
+        kind = f"kernel {release}: this is a machine inside Windows, or a desktop's VM"
+        return found([f"{kind}, and [proxy] explicit serves nobody outside it"])
     return Finding(State.ABSENT, bounded([f"kernel {release} is none of WSL's or LinuxKit's"]))
 
 
@@ -67,21 +66,6 @@ def _open_to_others(proxy: Proxy) -> list[str]:
 
 def _is_loopback(text: str) -> bool:
     return ipaddress.ip_address(parse_endpoint(text).address).is_loopback
-
-
-def _inside_windows(facts: Facts) -> tuple[list[str], list[str]]:
-    """What says that this machine may be one inside Windows, and what could not be looked at."""
-    seen, unseen = [], containers.no_dockers(facts)
-    release = facts.kernel_release
-    if any(word in release.lower() for word in ("microsoft", "linuxkit")):
-        seen.append(f"kernel {release} is WSL's or LinuxKit's")
-    for docker in containers.each_docker(facts):
-        if isinstance(docker.registries, Unseen):
-            unseen.append(docker.registries.reason)
-        elif docker.registries.desktop.startswith("npipe:"):
-            where = docker.registries.desktop
-            seen.append(f"dockerd (pid {docker.daemon.pid}) is Docker Desktop's on Windows: {where}")
-    return seen, unseen
 
 
 def push_pull(facts: Facts) -> Finding:

@@ -48,15 +48,12 @@ class Registries:
         mirrors: URLs asked in the place of Docker Hub.
         proxies: HTTPProxy and HTTPSProxy in force.
         no_proxy: hosts that are dialled without them, separated by commas.
-        desktop: where clients of Docker Desktop find it: a named pipe on Windows; empty where its
-            labels name no Docker Desktop.
     """
 
     insecure: tuple[str, ...] = ()
     mirrors: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
     no_proxy: str = ""
-    desktop: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,8 +19,6 @@ MAX_CONTAINERS: Final = 256
 CONTAINERS_WITHIN: Final = 10.0
 """Seconds for all of them."""
 _CERTS: Final = ("/etc/docker/certs.d", "/etc/containerd/certs.d")
-_DESKTOP_LABEL: Final = "com.docker.desktop.address"
-"""Docker Desktop's, on a dockerd of its own: where its clients find it."""
 _NOT_FOUND: Final = 404
 
 
@@ -39,7 +37,6 @@ class _Info(msgspec.Struct, frozen=True, rename="pascal"):
     http_proxy: str = ""
     https_proxy: str = ""
     no_proxy: str = ""
-    labels: list[str] | None = None
 
 
 class _Listed(msgspec.Struct, frozen=True, rename="pascal"):
@@ -115,13 +112,7 @@ def _registries(api: DockerApi, called: str) -> Registries | Unseen:
         mirrors=tuple(hub.mirrors or ()),
         proxies=tuple(filter(None, (info.http_proxy, info.https_proxy))),
         no_proxy=info.no_proxy,
-        desktop=next(filter(None, map(_desktop, info.labels or ())), ""),
     )
-
-
-def _desktop(label: str) -> str:
-    name, _, value = label.partition("=")
-    return value if name == _DESKTOP_LABEL else ""
 
 
 def containers_of(running: RunningDocker) -> tuple[Container, ...] | Unseen:

@@ -36,7 +36,6 @@ INFO = {
     "HttpProxy": "http://p:1",
     "HttpsProxy": "",
     "NoProxy": "past.example",
-    "Labels": ["a=b", "com.docker.desktop.address=npipe://p"],
 }
 
 
