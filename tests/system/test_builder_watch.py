@@ -48,6 +48,11 @@ def told(service: Ramnet, name: str) -> str:
     return ""
 
 
+def fetched(docker: Docker, name: str) -> str:
+    """What a container has printed."""
+    return docker.run("logs", name).out
+
+
 def warned(service: Ramnet, name: str) -> bool:
     return any(name in warning for warning in service.status()["warnings"])
 
@@ -97,7 +102,7 @@ def test_one_that_fetches_past_the_policy_is_told_within_a_second_of_its_making(
             privileged = ["--cap-add", "NET_ADMIN"]  # of --privileged, what a lab may hand out
             arguments = ["--detach", "--name", name, *privileged, *volume, IMAGE]
             docker.run("run", *arguments, *fetch).check()
-            wait_until("its fetch", lambda at=name: docker.run("logs", at).out, 30)
+            wait_until("its fetch", partial(fetched, docker, name), 30)
             wait_until("the event", partial(told, watching, name), 30)
             made = docker.run("inspect", "--format", "{{.Created}}", name).check().out.strip()
             took.append(_time(told(watching, name)) - _time(made))
