@@ -85,7 +85,8 @@ def _explain(outcome: Outcome, log: Path) -> None:
 def main() -> int:
     """The exit status."""
     options = _arguments()
-    wanted = [s for s in SCENARIOS if not options.scenario or s.name in options.scenario]
+    names = options.scenario or [s.name for s in SCENARIOS if not s.asked_for]
+    wanted = [s for s in SCENARIOS if s.name in names]
     kernel = images.find_kernel(options.kernel or options.suite)
     outcomes = run(options.suite, kernel, wanted, options.extra, options.cut)
     return 0 if all(outcome.passed for outcome in outcomes) else 1

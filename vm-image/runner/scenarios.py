@@ -25,6 +25,7 @@ class Scenario:
         disk: megabytes of a disk that outlives a cut; 0 for none.
         cuts: how often its power is taken away.
         console: what the console must have said.
+        asked_for: is not played unless it is named.
     """
 
     name: str
@@ -32,10 +33,12 @@ class Scenario:
     disk: int = 0
     cuts: int = 0
     console: str = ""
+    asked_for: bool = False
 
 
 SCENARIOS: Final = (
     Scenario("boot"),
+    Scenario("start", asked_for=True),
     Scenario("power", "ramnet.disk=vda", disk=2048, cuts=2),
     Scenario("readonly", "ramnet.ro"),
     Scenario(
