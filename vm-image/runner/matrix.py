@@ -1,4 +1,4 @@
-"""``python -m runner.matrix [BZIMAGE...]``: kernels and Dockers, a boot each, as a table (Markdown).
+"""``python -m runner.matrix [BZIMAGE...]``: kernels and Dockers, a boot each, as a Markdown table.
 
 What cannot be had is a row that says why, and then the exit status is 1: it was not tried.
 """
