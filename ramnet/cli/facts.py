@@ -49,6 +49,7 @@ def check(ctx: click.Context, hosts: tuple[str, ...], config_path: Path, as_json
                 "outcome": verdict.outcome.value,
                 "entry": verdict.entry,
                 "local": verdict.local,
+                "enforced": policy.enforced,
             }
         )
     if as_json:
@@ -60,14 +61,18 @@ def check(ctx: click.Context, hosts: tuple[str, ...], config_path: Path, as_json
 
 
 def _describe(answer: dict[str, Any]) -> str:
+    refused = "refused" if answer["enforced"] else "passes, and would be refused"
+    audit = "" if answer["enforced"] else "; the policy says enforce = false"
     if answer["outcome"] == "unlisted":
-        return "refused (no entry allows it)"
-    return f"{'allowed' if answer['allowed'] else 'refused'} by {answer['entry']}"
+        return f"{refused} (no entry allows it{audit})"
+    if answer["allowed"]:
+        return f"allowed by {answer['entry']}"
+    return f"{refused} by {answer['entry']}{audit}"
 
 
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
-@click.option("--denied", is_flag=True, help="Only what was refused.")
+@click.option("--denied", is_flag=True, help="Only what was refused, or would be.")
 @config_option
 @json_option
 def events(follow: bool, denied: bool, config_path: Path, as_json: bool) -> None:
@@ -91,7 +96,7 @@ def _print_events(found: "Iterable[Event]", denied: bool, as_json: bool) -> None
     import msgspec
 
     for event in found:
-        if denied and event.verdict != "refused":
+        if denied and event.verdict not in ("refused", "would-deny"):
             continue
         click.echo(msgspec.json.encode(event).decode() if as_json else _line(event))
 
@@ -102,7 +107,7 @@ def _line(event: "Event") -> str:
 
 def _columns(event: "Event") -> Iterator[str]:
     yield event.time
-    yield f"{event.scope:<10} {event.verdict:<7} {event.kind:<7}"
+    yield f"{event.scope:<10} {event.verdict:<10} {event.kind:<7}"
     if event.name is not None:
         yield event.name if event.port is None else f"{event.name}:{event.port}"
     if event.original_destination is not None:
