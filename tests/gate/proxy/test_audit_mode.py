@@ -16,6 +16,8 @@ from tests.gate.proxy.rig import (
 
 pytestmark = pytest.mark.lab
 AUDIT = "enforce = false" + POLICY
+NAMELESS = b"SSH-2.0-x\r\n"
+HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 @pytest.mark.parametrize("name", ["evil.example", "denied.example", "not_a_name.example"])
@@ -23,8 +25,9 @@ def test_a_name_that_would_be_refused_goes_where_the_client_meant(rig: Rig, name
     rig.set_policy(AUDIT)
     server = rig.listen(echo, OTHER)
     with rig.connect(OTHER, server.port) as sock:
-        sock.sendall(hello(name))
-        assert read_some(sock, len(hello(name))) == hello(name)
+        first = hello(name)
+        sock.sendall(first)
+        assert read_some(sock, len(first)) == first
         event = rig.events.wait(verdict="would-deny")  # while it is open
         assert (event.kind, event.name) == ("tls", name)
         rig.set_policy(POLICY)
@@ -32,9 +35,7 @@ def test_a_name_that_would_be_refused_goes_where_the_client_meant(rig: Rig, name
     assert [event.verdict for event in rig.events.all] == ["would-deny"]
 
 
-@pytest.mark.parametrize(
-    "said", [b"SSH-2.0-x\r\n", b"GET / HTTP/1.0\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
-)
+@pytest.mark.parametrize("said", [NAMELESS, b"GET / HTTP/1.0\r\n\r\n", HTTP2])
 def test_what_tells_no_name_passes_until_the_policy_is_enforced(rig: Rig, said: bytes) -> None:
     rig.set_policy(AUDIT)
     server = rig.listen(echo, OTHER)
@@ -69,7 +70,7 @@ def test_a_connect_to_a_name_that_would_be_refused(rig: Rig) -> None:
     with rig.connect("127.0.0.1", EXPLICIT) as sock:
         sock.sendall(f"CONNECT evil.example:{server.port} HTTP/1.1\r\n\r\n".encode())
         assert b" 200 " in sock.recv(4096)
-        sock.sendall(b"ping")
-        assert sock.recv(4) == b"ping"
+        sock.sendall(NAMELESS)
+        assert read_some(sock, len(NAMELESS)) == NAMELESS
     assert rig.events.wait(verdict="would-deny").kind == "connect"
     assert rig.call(rig.proxy.status)["would_deny"] == 1
