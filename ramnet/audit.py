@@ -11,10 +11,13 @@ import stat
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Final, Literal, get_args
 
 import msgspec
 
+Verdict = Literal["allowed", "refused", "would-deny", "info"]
+"""``would-deny``: it passed, since the policy says ``enforce = false``."""
+VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
 Kind = Literal["dns", "tls", "http", "connect", "socks", "opaque", "near", "service"]
 
 
@@ -46,7 +49,7 @@ class Event(msgspec.Struct, kw_only=True):
     """By which protocol the name was told; ``service`` is ramnet's own news."""
     name: str | None = None
     port: int | None = None
-    verdict: Literal["allowed", "refused", "info"]
+    verdict: Verdict
     entry: str | None = None
     """The policy entry that decided."""
     original_destination: str | None = None

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., object])
 _OVERLAP = 4096
 """Events of the past that are known again where following begins."""
-_VERDICTS = ("allowed", "refused", "info")
+_VERDICTS = ("allowed", "refused", "would-deny", "info")
+_DENIED = ("refused", "would-deny")
 
 
 def _since(_: click.Context, __: click.Parameter, text: str | None) -> str:
@@ -44,7 +45,7 @@ def _since_option(command: _F) -> _F:
 
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
-@click.option("--denied", is_flag=True, help="Only what was refused: --verdict refused.")
+@click.option("--denied", is_flag=True, help="Only what was refused, or would be.")
 @click.option("--verdict", "verdicts", multiple=True, type=click.Choice(_VERDICTS))
 @click.option("--host", "hosts", multiple=True, help="A name and those below it, or *.a.example.")
 @click.option("--scope", "scopes", multiple=True, help="Only this scope's; may be given again.")
@@ -68,7 +69,7 @@ def events(
 
     settings = config.load(config_path)
     _check_scopes(settings, scopes)
-    wanted = Filter(since, hosts, scopes, (*verdicts, *(["refused"] if denied else [])))
+    wanted = Filter(since, hosts, scopes, (*verdicts, *(_DENIED if denied else ())))
     paths = event_logs(settings)
     with readable(), contextlib.ExitStack() as stack:
         # Opened before the past is read, so that nothing falls between the two.

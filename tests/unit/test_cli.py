@@ -86,6 +86,7 @@ def test_check_json(machine: Machine) -> None:
         "outcome": "denied",
         "entry": "old.corp.example",
         "local": False,
+        "enforced": True,
     }
     assert allowed["allowed"] is True
     assert allowed["port"] is None

@@ -13,7 +13,6 @@ from ramnet.gate.proxy import limits
 from ramnet.gate.proxy.conversation import Forward
 from ramnet.gate.proxy.decision import (
     Action,
-    ByAddress,
     Connect,
     Converse,
     DenyHttp,
@@ -24,8 +23,11 @@ from ramnet.gate.proxy.decision import (
     Proxied,
     ProxiedSocks,
     Role,
+    WouldDeny,
     decide_opening,
+    unless_recorded,
 )
+from ramnet.gate.proxy.destination import Destination
 from ramnet.gate.proxy.dial import DialError, addresses_of
 from ramnet.gate.proxy.flow import Flow
 from ramnet.gate.proxy.opening import Opening, read_opening
@@ -106,8 +108,20 @@ class Connection:
                 await self.answer_400(action.words)
             case Drop():
                 raise DroppedError(action.kind, action.reason)
-            case ByAddress():
-                raise DroppedError("opaque", "no name, and no allowed name has this address")
+            case WouldDeny():
+                await self._pass_recorded(action)
+
+    def unless_recorded(self, action: Action) -> Action:
+        """``action``, or that it passes where the policy says ``enforce = false``."""
+        return unless_recorded(action, self.role, self.services.judge)
+
+    async def _pass_recorded(self, action: WouldDeny) -> None:
+        self.flow.unrestricted = True
+        self.flow.would_deny(action.kind, None, action.reason)
+        if self.flow.relay is not None:
+            self.flow.relay.pass_up()
+        elif self.flow.destination is not None:
+            self.join(await self.services.dial_address(self.flow.destination)).start()
 
     # Joining.
 
@@ -118,18 +132,40 @@ class Connection:
             services.engine, services.pipes, self.flow.client, upstream, self.flow.relayed
         )
         self.flow.relay, self.flow.handed_over = relay, True
+        self.flow.joined()
         return relay
 
     async def relay_to(self, ruling: Ruling) -> Relay:
         """The relay to the addresses of ``ruling``'s name: the one there is, where it leads
         there; else a new one, not yet started (see ``join``)."""
         relay = self.flow.relay
-        if relay is not None and await self._leads_to(ruling):
+        if relay is not None and (ruling.would_deny or await self._leads_to(ruling)):
             return relay
         if relay is not None:
             self.take_back("another name than the one that is joined already")
-        dial = self.services.upstreams.dial
-        return self.join(await dial(ruling.name, ruling.port, self.address))
+        return self.join(await self._dial_named(ruling))
+
+    async def _dial_named(self, ruling: Ruling) -> socket.socket:
+        """Our own resolution of the name; with ``enforce = false`` what it would refuse or does
+        not find goes where the client meant it."""
+        services, meant = self.services, self._meant()
+        if meant is not None and ruling.would_deny:
+            return await services.dial_address(meant)
+        try:
+            return await services.upstreams.dial(ruling.name, ruling.port, self.address)
+        except DialError as error:
+            if meant is None:
+                raise
+            self.flow.unrestricted = True
+            self.flow.would_deny(self.flow.kind, ruling, str(error))
+            return await services.dial_address(meant)
+
+    def _meant(self) -> Destination | None:
+        """Where to go without a name of ours; None where that is nowhere, or not to be."""
+        meant = self.flow.destination
+        if self.role is not Role.FAR or meant is None or self.services.judge.enforces:
+            return None
+        return None if self.services.nearness.is_sinkhole(meant.address) else meant
 
     async def _leads_to(self, ruling: Ruling) -> bool:
         if self.role is Role.GIVEN:

@@ -95,8 +95,14 @@ class Proxy:
         """Counters since the start, and what is open now."""
         counters = dataclasses.asdict(self._services.counters)
         pipes = self._services.pipes.lent
-        open_now = {"open": len(self._services.flows), "limit": self._limit, "pipes": pipes}
-        return {**counters, **open_now}
+        flows = self._services.flows
+        moved = {"bytes_up": flows.bytes_up, "bytes_down": flows.bytes_down}
+        open_now = {"open": len(flows), "limit": self._limit, "pipes": pipes}
+        latency = {
+            "decision_latency": flows.decision_latency.document(),
+            "join_latency": flows.join_latency.document(),
+        }
+        return {**counters, **moved, **open_now, **latency}
 
     async def close(self) -> None:
         """Stop listening and reset every connection."""
