@@ -27,16 +27,10 @@ def timestamp() -> str:
 
 
 class Redirect(msgspec.Struct, kw_only=True, frozen=True):
-    """Why a refused host looks like one that an allowed registry sent its client to."""
+    """Who sent the client to a refused host, by the request's own word (Referer)."""
 
     by: str
     """The registry, HOST or HOST:PORT."""
-    proof: Literal["referrer", "timing"]
-    """The refused request said so itself, or the registry had just answered the same client."""
-    seconds: float | None = None
-    """Between that answer and the refusal, where timing is the proof."""
-    client: str | None = None
-    """Whose socket it was: uid, and the id of its cgroup where the kernel tells it."""
 
 
 class Event(msgspec.Struct, kw_only=True):

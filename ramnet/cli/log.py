@@ -154,7 +154,9 @@ def suggest(ctx: click.Context, since: str, config_path: Path, as_json: bool) ->
     """Hosts that were refused when an allowed registry sent clients there. Exit 1 if there are.
 
     With what shows it, and the line for policy.toml. What a client says of who sent it is its
-    own word: look at a host before you allow it.
+    own word: look at a host before you allow it. A request that could not be read, by CONNECT or
+    by a client that does not trust ramnet's CA, says nothing: there, docker's own message and
+    `ramnet events --denied` name the host.
     """
     import msgspec
 
@@ -182,13 +184,7 @@ def _suggestion(one: "Suggestion") -> Iterator[str]:
     yield printable(f"{', '.join(one.registries)} redirected to {place}, which is not allowed")
     last = "" if one.first == one.last else f" to {one.last}"
     yield f"  refused after it: {one.refusals}, {one.first}{last}"
-    if one.certain:
-        yield "  evidence: the refused requests name it as their sender (Referer)"
-    else:
-        yield printable(
-            f"  evidence: within {one.seconds} s after it answered the same client "
-            f"({', '.join(one.clients)}), and at no other time; likely, not certain"
-        )
+    yield "  evidence: the refused requests name it as their sender (Referer)"
     if one.shared:
         yield "  beware: that host is shared by all tenants of its cloud"
     yield "  add to the policy" + (":" if one.preset is None else ", with all the preset has:")

@@ -267,7 +267,7 @@ def test_suggest(machine: Machine) -> None:
     log = machine.log()
     log.write(Event(scope="dockerd", kind="tls", name="cdn.example", port=443, verdict="refused"))
     assert machine.run("suggest").exit_code == 0
-    redirect = Redirect(by="registry.corp.example", proof="referrer")
+    redirect = Redirect(by="registry.corp.example")
     log.write(
         Event(
             scope="dockerd", kind="http", name="cdn.example", port=443, verdict="info",

@@ -103,10 +103,8 @@ class Flow:
         self._tell(kind, ruling, "refused", reason)
 
     def refused_after(self, ruling: Ruling, redirect: Redirect | None) -> None:
-        """Report that what was refused looks like a redirect, where it does."""
+        """Report that what was refused was a redirect, where it was."""
         if redirect is not None:
-            words = {"referrer": "sent here by", "timing": "asked for just after an answer of"}
-            reason = f"{words[redirect.proof]} {redirect.by}"
             self.table.tell(
                 Event(
                     scope=self.table.scope,
@@ -114,7 +112,7 @@ class Flow:
                     name=ruling.name,
                     port=ruling.port,
                     verdict="info",
-                    reason=reason,
+                    reason=f"sent here by {redirect.by}",
                     redirect=redirect,
                 )
             )

@@ -26,7 +26,6 @@ from ramnet.gate.proxy.dial import Dialler, Resolves
 from ramnet.gate.proxy.engine import Engine
 from ramnet.gate.proxy.flow import Flow, Flows
 from ramnet.gate.proxy.parent import Upstreams
-from ramnet.gate.proxy.redirects import Redirects
 from ramnet.gate.proxy.relay import reset
 from ramnet.gate.proxy.serve import serve_explicit, serve_transparent
 from ramnet.gate.proxy.services import Services
@@ -68,7 +67,6 @@ class Proxy:
             nearness=nearness,
             engine=Engine(loop),
             flows=flows,
-            redirects=Redirects(flows, judge),
             tls_denial=TlsDenial(
                 spec.ca_certificate if in_use else None, spec.ca_key if in_use else None
             ),

@@ -23,7 +23,6 @@ from ramnet.gate.proxy.engine import Engine
 from ramnet.gate.proxy.flow import Flow, Flows
 from ramnet.gate.proxy.parent import Upstreams
 from ramnet.gate.proxy.pipes import PipePool
-from ramnet.gate.proxy.redirects import Redirects
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -59,7 +58,6 @@ class Services:
     nearness: Nearness
     engine: Engine
     flows: Flows
-    redirects: Redirects
     tls_denial: TlsDenial
     log: EventLog
     original_destination: OriginalDestination
