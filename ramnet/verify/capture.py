@@ -124,11 +124,12 @@ class Capture:
         return packets
 
     def _mark(self, sender: socket.socket) -> set[bytes]:
-        """One marker from each CPU, since a veth has a queue for each."""
+        """One marker from each CPU where a veth is between, which has a queue for each."""
         marks = set()
         before = os.sched_getaffinity(0)
+        cpus = [min(before)] if self._outgoing else before
         try:
-            for cpu in before:
+            for cpu in cpus:
                 os.sched_setaffinity(0, {cpu})
                 self._number += 1
                 mark = struct.pack("!IIQ", os.getpid(), cpu, self._number)
