@@ -33,6 +33,7 @@ class Examination(NamedTuple):
 
     Attributes:
         means: ``namespace``, ``cgroup2`` or ``net_cls``.
+        lacks: capabilities that the kernel has not.
         planned: what ought to stand, from what is true now.
         standing: the listing of each planned table without what its sets hold; None where the
             table is not there.
@@ -44,6 +45,7 @@ class Examination(NamedTuple):
     scope: Scope
     tier: ruleset.Tier
     means: str
+    lacks: frozenset[str]
     planned: KernelState
     standing: dict[tuple[str, str], str | None]
     elements: str
@@ -86,7 +88,8 @@ def _examine(enforcer: Enforcer, namespace: Namespace, nft: Nft) -> Examination:
     unrouted = namespace.call(_unrouted, planned)
     description = enforcer.describe()
     return Examination(
-        enforcer.scope, enforcer.tier, description["scoping"], planned, standing, elements,
+        enforcer.scope, enforcer.tier, description["scoping"],
+        frozenset(enforcer.capabilities.missing()), planned, standing, elements,
         unrouted, MARK_OF_HOLD in elements,
     )  # fmt: skip
 

@@ -73,15 +73,15 @@ class Nft:
         finally:
             self._context.set_json_output(False)
             self._context.set_stateless_output(True)
-        listed: list[dict[str, Any]] = json.loads(output)["nftables"] if code == 0 else []
-        return listed
+        document: dict[str, list[dict[str, Any]]] = json.loads(str(output)) if code == 0 else {}
+        return document.get("nftables", [])
 
 
 def _counted(listing: list[dict[str, Any]]) -> dict[str, list[int]]:
     counted: dict[str, list[int]] = {}
     for item in listing:
-        rule = item.get("rule")
-        for expression in rule["expr"] if rule else ():
+        rule = item.get("rule") or {"expr": ()}
+        for expression in rule["expr"]:
             counter = expression.get("counter")
             if counter is not None:
                 counted.setdefault(rule["chain"], []).append(counter["packets"])

@@ -81,6 +81,7 @@ PURPOSES: Final = (
         (_OLD_INBOUND, promises.INBOUND),
         (r"oif \S+ ip6? daddr \S+ udp dport \d+ goto refuse", promises.CLOSED),
         (r"oif \S+ ip6? daddr .* accept", promises.NEAR),
+        (r'oifname != "lo" meta mark 0x52414d52 drop', promises.OWN),
         (r"meta mark 0x52414d47 accept", promises.NO_WAY_ROUND),
         (r"meta mark 0x2000 .*goto refuse", promises.OWN),
         (r"meta mark 0x2000 (meta l4proto tcp )?accept", promises.INBOUND),
@@ -104,7 +105,11 @@ PURPOSES: Final = (
         (r"goto refuse", promises.CLOSED),
     ),
     *_purposes("cut", (r"meta l4proto tcp .*", promises.OLD), (r"goto refuse", promises.PROMPT)),
-    *_purposes("refuse", (r".*(reject with .*|drop)", promises.PROMPT)),
+    *_purposes(
+        "refuse",
+        (r"ct mark 0x0 ct mark set 0x52414d43|meta mark set 0x52414d52", promises.OWN),
+        (r".*(reject with .*|drop)", promises.PROMPT),
+    ),
     *_purposes(
         "input arriving",
         (r'iifname "(lo|ramnet0)" accept', promises.NEAR),

@@ -27,7 +27,7 @@ _PATIENCE: Final = 3.0
 _NEIGHBOURS: Final = {*range(130, 137), 143}
 _EXTENSIONS: Final = {0, 43, 60}
 _FRAGMENT: Final = 44
-_NAMES: Final = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
+_SYN: Final = 2
 
 
 class Packet:
@@ -55,6 +55,15 @@ class Packet:
         """Of ICMP and ICMPv6."""
         icmp = self.protocol in (1, 58) and len(self.data) > self.at
         return self.data[self.at] if icmp else None
+
+    def closes_tcp(self) -> bool:
+        """A segment that opens nothing and carries nothing."""
+        if self.protocol != 6 or len(self.data) < self.at + 20:
+            return False
+        length = int.from_bytes(self.data[4:6], "big") + 40 if self.ipv6 else 0
+        whole = length or int.from_bytes(self.data[2:4], "big")
+        empty = self.at + (self.data[self.at + 12] >> 4) * 4 >= whole
+        return empty and not self.data[self.at + 13] & _SYN
 
     def is_housekeeping(self) -> bool:
         """Neighbour discovery and listener reports, which every host sends."""

@@ -71,6 +71,7 @@ def _place(
         device=device,
         tier=found.tier.value,
         member=found.means != "namespace",
+        lacks=found.lacks,
         explicit=next((e.port for e in explicit if e.address == "127.0.0.1"), None),
     )
 

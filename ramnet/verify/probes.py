@@ -31,6 +31,9 @@ CLOSED_PORT: Final = 8098
 _TCP, _UDP, _RAW = "SOCK_STREAM", "SOCK_DGRAM", "SOCK_RAW"
 _SINKHOLES: Final = {4: SINKHOLE4, 6: SINKHOLE6}
 _LOOPBACK: Final = {4: "127.0.0.1", 6: "::1"}
+_WITHOUT_CGROUP: Final = (
+    "this kernel tells the gate by its uid alone (caveat kernel-capabilities)"
+)
 _RST: Final = 4
 _QUIET: Final = 0.15
 """Seconds to wait for what must not come."""
@@ -194,7 +197,9 @@ def _around(place: Place, version: int) -> Iterator[Probe]:
         ("tcp", _tcp(to, 8443, uid=GATE_UID)),
     ):
         yield make(f"{kind} with the gate's uid", f"{kind.upper()} to {to} as uid {GATE_UID}", run,
-                   refused, bare=True)  # fmt: skip
+                   refused, bare=True,
+                   why_not=lambda p: _WITHOUT_CGROUP
+                   if "socket_cgroupv2" in p.lacks and not p.member else None)  # fmt: skip
 
 
 def _bracketed(address: str) -> str:
@@ -204,7 +209,8 @@ def _bracketed(address: str) -> str:
 def _guard(place: Place, version: int) -> Iterator[Probe]:
     """By sockets bound to the uplink, which no redirect takes off it."""
     make, sinkhole = _maker(promises.GUARD, version), _SINKHOLES[version]
-    to, device = place.blocked[version], {"device": place.device, "seconds": _QUIET}
+    to = place.blocked[version]
+    device: dict[str, Any] = {"device": place.device, "seconds": _QUIET}
     question = crafted.question(place.blocked_name)
     sent = f"bound to {place.device}"
     yield make("tcp, bound to the uplink", f"TCP to {to}, {sent}", _tcp(to, 443, **device),
@@ -252,7 +258,9 @@ def _bench_only(version: int) -> Iterator[Probe]:
                may_leave=answers, bench=True)  # fmt: skip
     yield make("inbound udp", f"a datagram to port {SERVICE} of the scope",
                lambda p: Answer(_far(p).ask(p.own[version], SERVICE, b"hi", udp=True)), _greeted,
-               may_leave=answers, bench=True)  # fmt: skip
+               may_leave=answers, bench=True,
+               why_not=lambda p: "this kernel cannot tell who asked first"
+               if p.tier == "anyip" and p.lacks & {"ct", "ct_mark"} else None)  # fmt: skip
     make = _maker(promises.OLD, version)
     yield make("tcp in mid-stream", "a segment of a connection that nobody has",
                lambda p: _stray(p, version), bench=True, may_leave=_bare_reset,
@@ -271,14 +279,14 @@ def _bench_only(version: int) -> Iterator[Probe]:
                    "UDP from an address of the far end's (IPV6_FREEBIND), whose refusal quotes it",
                    lambda p: p.inside.ask(
                        "exchange", kind=_UDP, to=p.blocked[6], port=443, seconds=_QUIET,
-                       payload=p.secret.hex(), **{"from": (p.foreign[6], 7079)}),
+                       payload=p.secret.hex(), **{"from": (p.foreign[6], 0)}),
                    bench=True)  # fmt: skip
         for kind in (_TCP, _UDP):
             yield make(f"an answer to ourselves, {kind[5:].lower()}",
                        "from an address of the far end's to an own service (IPV6_FREEBIND)",
                        lambda p, kind=kind: p.inside.ask(
                            "exchange", kind=kind, to=p.own[6], port=SERVICE, seconds=_QUIET,
-                           payload=b"hello".hex(), **{"from": (p.blocked[6], 7078)}),
+                           payload=b"hello".hex(), **{"from": (p.blocked[6], 0)}),
                        bench=True,
                        why_not=_of_members("the service that answers is outside the cgroup"))  # fmt: skip
 

@@ -22,7 +22,7 @@ import tomli_w
 
 from ramnet import config
 from ramnet.config import Scope
-from ramnet.errors import KernelRefusedError, RamnetError
+from ramnet.errors import RamnetError
 from ramnet.kernel.bench import OWN4, OWN6, RESOLVER4, UPLINK, WIRE, Bench
 from ramnet.kernel.enforcer import Enforcer
 from ramnet.kernel.examination import Examination, examine
@@ -107,6 +107,7 @@ class Replica:
         enforcer = Enforcer(self.settings, scope)
         tier, six = enforcer.tier, enforcer.capabilities.policy_routing6
         member = enforcer.describe()["scoping"] != "namespace"
+        lacks = frozenset(enforcer.capabilities.missing())
         enforcer.close()
         versions = (4, 6) if self.bench.ipv6 else (4,)
         decided = {4, *([6] if tier is Tier.REDIRECT or six else [])} & set(versions)
@@ -129,6 +130,7 @@ class Replica:
             tier=tier.value,
             far=far,
             member=member,
+            lacks=lacks,
             explicit=_EXPLICIT,
         )
 

@@ -76,7 +76,11 @@ class Walk:
 
     def _judge(self, probe: Probe, answer: Answer, packets: list[Packet]) -> Outcome:
         place = self.place
-        leaked = [packet for packet in packets if not probe.may_leave(place, packet)]
+        leaked = [
+            packet
+            for packet in packets
+            if not (probe.may_leave(place, packet) or _is_the_end(place, packet))
+        ]
         if leaked:
             shown = "; ".join(map(str, leaked[:_MOST_SHOWN]))
             return self._of(probe, Verdict.LEAKED, f"{len(leaked)} packets left: {shown}")
@@ -101,3 +105,8 @@ class Walk:
         self, promise: promises.Promise, probe: str, verdict: Verdict, sent: str, came: str
     ) -> Outcome:
         return Outcome(self.scope, promise, probe, verdict, sent, came)
+
+
+def _is_the_end(place: Place, packet: Packet) -> bool:
+    """The gate's connection of an earlier probe, to what is allowed, being closed."""
+    return packet.destination in place.allowed.values() and packet.closes_tcp()

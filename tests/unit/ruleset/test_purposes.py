@@ -66,7 +66,8 @@ def test_every_promise_has_words_and_a_code_of_its_own() -> None:
 def test_each_rule_is_missed_where_it_is_gone(situation: Situation) -> None:
     text = render_table(situation)
     lines = text.splitlines()
-    numbers = [n for n, line in enumerate(lines) if line.startswith("\t\t") and " hook " not in line]
+    rules = (line.startswith("\t\t") and " hook " not in line for line in lines)
+    numbers = [number for number, is_rule in enumerate(rules) if is_rule]
     assert len(numbers) == len(rules_of(text))
     for number in numbers:
         gone = lines[number].strip()
