@@ -25,9 +25,7 @@ _NOT_RUNNING = 3
 @config_option
 @json_option
 @click.pass_context
-def verify(
-    ctx: click.Context, live: bool, verbose: bool, config_path: Path, as_json: bool
-) -> None:
+def verify(ctx: click.Context, live: bool, verbose: bool, config_path: Path, as_json: bool) -> None:
     """Try every promise from inside every scope. Exit 1 if one is not kept.
 
     The rules are read from the kernel; the probes are sent in namespaces of their own, under the

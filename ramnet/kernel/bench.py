@@ -54,7 +54,7 @@ class Bench:
             self.scope.call(_furnish, UPLINK, _with_family(self.ipv6, OWN4, OWN6))
             near = _with_family(self.ipv6, GATEWAY4, GATEWAY6)
             self.far.call(_furnish, WIRE, [*near, f"{RESOLVER4}/24"])
-            self.scope.call(_know, UPLINK, WIRE, _plain(near) + [RESOLVER4])
+            self.scope.call(_know, UPLINK, WIRE, [*_plain(near), RESOLVER4])
             self.scope.call(_route_out, ipv6=self.ipv6)
             self.far.call(_know, WIRE, UPLINK, _plain(_with_family(self.ipv6, OWN4, OWN6)))
             self.far.call(_answer_for, BEYOND if self.ipv6 else BEYOND[:2])

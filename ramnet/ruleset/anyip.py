@@ -14,7 +14,9 @@ not on ``lo``, so that no local service and no published port finds its port tak
         answers in inbound connections                      as they are
         UDP and TCP 53, TCP on the gate's ports             marked -> rerouted to the gate
     output, filter, priority 0, policy drop                chain output
-        the gate's own sockets, exemptions, what is marked  accept
+        the gate's own sockets, exemptions                  accept
+        the answer to what was refused, leaving             dropped
+        what is marked                                      accept
         in inbound connections (marked on their way in)     accept, but nothing that opens one
         loopback, container networks by a bridge            accept
         ICMP errors, neighbour discovery, DHCP, IGMP, MLD,

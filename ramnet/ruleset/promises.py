@@ -23,9 +23,7 @@ CLOSED: Final = Promise(
     "What is not allowed does not leave: TCP, UDP, QUIC, ICMP, other protocols; IPv4 and IPv6",
 )
 OLD: Final = Promise("old-connections", "Connections older than the rules are cut")
-PULL: Final = Promise(
-    "allowed-works", "A pull that is allowed works, one that is not says why"
-)
+PULL: Final = Promise("allowed-works", "A pull that is allowed works, one that is not says why")
 NO_WAY_ROUND: Final = Promise(
     "no-way-round", "A local proxy is no way round, nor is an address or another resolver"
 )

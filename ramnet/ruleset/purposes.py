@@ -96,7 +96,9 @@ PURPOSES: Final = (
         (r"tcp flags & syn == 0 accept", promises.PULL),
         (r"goto (refuse|cut)", promises.PROMPT),
     ),
-    *_purposes("to_gate steer output members members_to_gate", (rf"{_EXEMPT} accept", promises.LINK)),
+    *_purposes(
+        "to_gate steer output members members_to_gate", (rf"{_EXEMPT} accept", promises.LINK)
+    ),
     *_purposes(
         "redirected",
         (rf"{_LOOP} (tcp|udp) dport .* accept", promises.NO_WAY_ROUND),

@@ -172,8 +172,7 @@ def _writer(device: str) -> socket.socket:
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
     sock.bind((device, 0))
     length = len(sock.getsockname()[4])
-    connected = _Marker(sock, (device, _ETH_P_MARKER, 0, 0, bytes(length)))
-    return connected
+    return _Marker(sock, (device, _ETH_P_MARKER, 0, 0, bytes(length)))
 
 
 class _Marker(socket.socket):

@@ -24,6 +24,10 @@ class Crafted(NamedTuple):
     packets: tuple[bytes, ...]
 
 
+def _one(name: str, packet: Any) -> Crafted:
+    return Crafted(name, (bytes(packet),))
+
+
 def question(name: str, kind: str = "A") -> bytes:
     """A DNS question as a stub resolver asks it."""
     return bytes(DNS(id=0x7261, rd=1, qd=DNSQR(qname=name, qtype=kind)))
@@ -59,18 +63,23 @@ def raw4(source: str, to: str, secret: bytes) -> Iterator[Crafted]:
     last = bytes(IP(src=source, dst=to, id=77, frag=len(padded) // 8, proto=17) / Raw(secret))
     yield Crafted("udp in two fragments", (first, last))
     yield Crafted("a fragment from the middle", (last,))
-    yield Crafted("udp with record-route", (bytes(IP(src=source, dst=to, options=[IPOption_RR()]) / body),))  # fmt: skip
-    yield Crafted("udp cut short", (bytes(IP(src=source, dst=to, proto=17) / Raw(whole[:5])),))
-    yield Crafted("udp with a length that lies", (bytes(ip / UDP(sport=40111, dport=443, len=9000) / Raw(secret)),))  # fmt: skip
-    yield Crafted("spoofed source", (bytes(IP(src="198.51.100.77", dst=to) / body),))
-    yield Crafted("SYN-ACK out of nothing", (bytes(ip / TCP(sport=22, dport=443, flags="SA")),))
-    yield Crafted("data out of nothing", (bytes(ip / TCP(sport=40112, dport=443, flags="PA", seq=1, ack=1) / Raw(secret)),))  # fmt: skip
-    yield Crafted("SYN with data", (bytes(ip / TCP(sport=40113, dport=8443, flags="S") / Raw(secret)),))  # fmt: skip
-    yield Crafted("tcp cut short", (bytes(IP(src=source, dst=to, proto=6) / Raw(bytes(7))),))
-    yield Crafted("ICMPv6 in IPv4", (bytes(IP(src=source, dst=to, proto=58) / Raw(b"\x87" + bytes(23))),))  # fmt: skip
-    yield Crafted("ping with a secret", (bytes(ip / ICMP() / Raw(secret)),))
+    yield _one("udp with record-route", IP(src=source, dst=to, options=[IPOption_RR()]) / body)
+    yield _one("udp cut short", IP(src=source, dst=to, proto=17) / Raw(whole[:5]))
+    yield _one(
+        "udp with a length that lies", ip / UDP(sport=40111, dport=443, len=9000) / Raw(secret)
+    )
+    yield _one("spoofed source", IP(src="198.51.100.77", dst=to) / body)
+    yield _one("SYN-ACK out of nothing", ip / TCP(sport=22, dport=443, flags="SA"))
+    yield _one(
+        "data out of nothing",
+        ip / TCP(sport=40112, dport=443, flags="PA", seq=1, ack=1) / Raw(secret),
+    )
+    yield _one("SYN with data", ip / TCP(sport=40113, dport=8443, flags="S") / Raw(secret))
+    yield _one("tcp cut short", IP(src=source, dst=to, proto=6) / Raw(bytes(7)))
+    yield _one("ICMPv6 in IPv4", IP(src=source, dst=to, proto=58) / Raw(b"\x87" + bytes(23)))
+    yield _one("ping with a secret", ip / ICMP() / Raw(secret))
     for protocol in (4, 41, 47, 50, 132, 253):
-        yield Crafted(f"protocol {protocol}", (bytes(IP(src=source, dst=to, proto=protocol) / Raw(secret)),))  # fmt: skip
+        yield _one(f"protocol {protocol}", IP(src=source, dst=to, proto=protocol) / Raw(secret))
 
 
 def raw6(source: str, to: str, secret: bytes) -> Iterator[Crafted]:
@@ -79,22 +88,32 @@ def raw6(source: str, to: str, secret: bytes) -> Iterator[Crafted]:
     body = UDP(sport=40111, dport=443) / Raw(secret)
     ask = UDP(sport=40111, dport=53) / Raw(secret)
     padding = [PadN(optdata=bytes(4))]
-    yield Crafted("hop-by-hop before DNS", (bytes(ip / IPv6ExtHdrHopByHop(options=padding) / ask),))
-    yield Crafted("destination options before QUIC", (bytes(ip / IPv6ExtHdrDestOpt(options=padding) / body),))  # fmt: skip
-    yield Crafted("routing header", (bytes(ip / IPv6ExtHdrRouting(type=4, segleft=0) / body),))
-    yield Crafted("three extension headers", (bytes(ip / IPv6ExtHdrHopByHop(options=padding) / IPv6ExtHdrDestOpt(options=padding) / IPv6ExtHdrRouting(type=4, segleft=0) / body),))  # fmt: skip
+    yield _one("hop-by-hop before DNS", ip / IPv6ExtHdrHopByHop(options=padding) / ask)
+    yield _one("destination options before QUIC", ip / IPv6ExtHdrDestOpt(options=padding) / body)
+    yield _one("routing header", ip / IPv6ExtHdrRouting(type=4, segleft=0) / body)
+    yield _one(
+        "three extension headers",
+        ip
+        / IPv6ExtHdrHopByHop(options=padding)
+        / IPv6ExtHdrDestOpt(options=padding)
+        / IPv6ExtHdrRouting(type=4, segleft=0)
+        / body,
+    )
     data = bytes(ip / body)[40:]
     padded = data + bytes(-len(data) % 8)
     first = bytes(ip / IPv6ExtHdrFragment(id=7, m=1, nh=17) / Raw(padded))
     last = bytes(ip / IPv6ExtHdrFragment(id=7, offset=len(padded) // 8, nh=17) / Raw(secret))
     yield Crafted("udp in two fragments", (first, last))
     yield Crafted("a fragment from the middle", (last,))
-    yield Crafted("an atomic fragment", (bytes(ip / IPv6ExtHdrFragment(id=7, nh=17) / body),))
-    yield Crafted("spoofed source", (bytes(IPv6(src="2001:db8:1::77", dst=to) / body),))
-    yield Crafted("udp cut short", (bytes(IPv6(src=source, dst=to, nh=17) / Raw(data[:5])),))
-    yield Crafted("data out of nothing", (bytes(ip / TCP(sport=40112, dport=443, flags="PA", seq=1, ack=1) / Raw(secret)),))  # fmt: skip
+    yield _one("an atomic fragment", ip / IPv6ExtHdrFragment(id=7, nh=17) / body)
+    yield _one("spoofed source", IPv6(src="2001:db8:1::77", dst=to) / body)
+    yield _one("udp cut short", IPv6(src=source, dst=to, nh=17) / Raw(data[:5]))
+    yield _one(
+        "data out of nothing",
+        ip / TCP(sport=40112, dport=443, flags="PA", seq=1, ack=1) / Raw(secret),
+    )
     for protocol in (1, 2, 4, 41, 47, 59, 132, 253):
-        yield Crafted(f"next header {protocol}", (bytes(IPv6(src=source, dst=to, nh=protocol) / Raw(secret)),))  # fmt: skip
+        yield _one(f"next header {protocol}", IPv6(src=source, dst=to, nh=protocol) / Raw(secret))
 
 
 def stray_segment(source: str, to: str, port: int) -> bytes:

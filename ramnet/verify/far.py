@@ -20,8 +20,9 @@ ALLOWED4: Final = "203.0.113.10"
 ALLOWED6: Final = "2001:db8:2::a"
 MARK: Final = b"you reached the far end"
 TCP_PORTS: Final = (22, 53, 80, 443, 853, 1080, 3128, 5000, 7777, 8443)
-_REPLY: Final = (
-    b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(MARK), MARK)
+_REPLY: Final = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (
+    len(MARK),
+    MARK,
 )
 _READ: Final = 65536
 
@@ -86,7 +87,9 @@ class Far:
                 answer.answer.append(dns.rrset.from_text(asked.name, 60, "IN", rdtype, kind))
         sock.sendto(answer.to_wire(), sender)
 
-    def ask(self, to: str, port: int, payload: bytes = b"", *, udp: bool = False, seconds: float = 1.0) -> bytes:
+    def ask(
+        self, to: str, port: int, payload: bytes = b"", *, udp: bool = False, seconds: float = 1.0
+    ) -> bytes:
         """Begin a conversation with the scope; what it answers, empty where it does not."""
         family = socket.AF_INET6 if ":" in to else socket.AF_INET
         kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM

@@ -2,13 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from ramnet.ruleset.promises import Promise
 from ramnet.verify.capture import Packet
 from ramnet.verify.far import MARK, Far
 from ramnet.verify.inside import Answer, Inside
 
+TCP: Final = "SOCK_STREAM"
+UDP: Final = "SOCK_DGRAM"
+RAW: Final = "SOCK_RAW"
+SERVICE: Final = 8099
+"""Of the scope: greets over TCP, answers over UDP."""
+QUIET: Final = 0.15
+"""Seconds to wait for what must not come."""
 UNROUTED: Final = {"ENETUNREACH", "EADDRNOTAVAIL", "EAFNOSUPPORT"}
 """The kernel has no way there, rules or no rules."""
 REFUSED_AT_ONCE: Final = {"ECONNREFUSED", "ECONNRESET", "EHOSTUNREACH", "EACCES", "EPERM", "closed"}
@@ -61,7 +68,8 @@ class Probe:
         judge: what is wrong with the answer, None where nothing is.
         may_leave: packets that are no leak; of everything else one is enough.
         must_leave: a packet without which the promise is broken.
-        bare: what is sent leaves where no rules stand, which is tried first: else it proves nothing.
+        bare: what is sent leaves where no rules stand, which is tried first; else it proves
+            nothing.
         bench: it needs somebody beyond the wire.
         why_not: a reason not to try it here.
     """
@@ -121,3 +129,12 @@ def reached(_: Place, answer: Answer) -> str | None:
 def silent(_: Place, answer: Answer) -> str | None:
     """Nothing has come."""
     return None if answer.error == "silence" else f"it was let in: {answer}"
+
+
+def maker(promise: Promise, version: int) -> Callable[..., Probe]:
+    """Makes probes for one promise over one IP version, which stands in their names."""
+
+    def make(name: str, sent: str, run: Run, judge: Judge = not_reached, **more: Any) -> Probe:
+        return Probe(f"{name}, IPv{version}", promise, sent, run, judge, **more)
+
+    return make

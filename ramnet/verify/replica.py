@@ -30,11 +30,11 @@ from ramnet.kernel.nft import Nft
 from ramnet.kernel.probe import WITHOUT
 from ramnet.ruleset import Tier
 from ramnet.ruleset.differences import Difference
+from ramnet.verify.beyond import open_old_connections
 from ramnet.verify.capture import Capture
 from ramnet.verify.far import ALLOWED4, ALLOWED6, Far
 from ramnet.verify.inside import Inside
-from ramnet.verify.probe import Place
-from ramnet.verify.probes import SERVICE, open_old_connections
+from ramnet.verify.probe import SERVICE, Place
 
 ALLOWED_NAME: Final = "allowed.ramnet-verify.example"
 SCOPE: Final = "verify"

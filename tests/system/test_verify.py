@@ -172,7 +172,8 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
 def test_all_of_it_is_held(bench: Bench) -> None:
     found = bench.replica.examine()
     assert found.means == (bench.tier if bench.replica.place.member else "namespace")
-    outcomes = [*listing.read(found), bench.walk.see(), *map(bench.walk.walk, bench.probes.values())]
+    walked = map(bench.walk.walk, bench.probes.values())
+    outcomes = [*listing.read(found), bench.walk.see(), *walked]
     wrong = [o for o in outcomes if o.verdict in (Verdict.LEAKED, Verdict.BROKEN)]
     assert wrong == []
     held = {outcome.promise for outcome in outcomes if outcome.verdict is Verdict.HELD}
@@ -209,29 +210,48 @@ def test_a_blind_capture_proves_nothing(bench: Bench, monkeypatch: pytest.Monkey
     assert walk.walk(bench.probes["quic, IPv4"]).verdict is Verdict.NOT_TESTED
 
 
-@pytest.mark.lab
-def test_the_command(lab: Lab, ramnet: Ramnet) -> None:
-    """With the service's supervisor stopped a rule is taken out of the machine's own table."""
+@pytest.fixture
+def anybodys(ramnet: Ramnet) -> Iterator[Ramnet]:
+    """The service, enforcing; its tables may be changed by others."""
     ramnet.without = "owner,persist"
     ramnet.start(POLICY)
+    yield ramnet
+    if ramnet.process is not None:
+        ramnet.process.go_on()
+    ramnet.without = ""
+
+
+def _leaked(text: str) -> list[tuple[str, str]]:
+    return [(o["promise"], o["probe"]) for o in json.loads(text) if o["verdict"] == "leaked"]
+
+
+@pytest.mark.lab
+def test_the_command(lab: Lab, anybodys: Ramnet) -> None:
+    """With the service's supervisor stopped a rule is taken out of the machine's own table."""
     for options in ((), ("--live",)):
-        got = ramnet.command("verify", *options, seconds=60)
+        got = anybodys.command("verify", *options, seconds=60)
         assert (got.code, "leaked" in got.out) == (0, False), got.text
-    supervisor = ramnet.supervisor_pid()
-    ramnet.signal(supervisor, "STOP")
+    anybodys.signal(anybodys.supervisor_pid(), "STOP")
     listed = lab.vm.run(["nft", "-a", "list chain inet ramnet leaving"]).check().out
     rule = next(line for line in listed.splitlines() if "127.0.0.0/8" in line)
     handle = rule.rpartition(" ")[2]
     lab.vm.run(["nft", f"delete rule inet ramnet leaving handle {handle}"]).check()
     with lab.capture() as capture:
-        got = ramnet.command("verify", "--json", seconds=60)
+        got = anybodys.command("verify", "--json", seconds=60)
         assert not capture.settle().sent_by_vm().without_housekeeping()
     assert got.code == 1
-    leaked = [o for o in json.loads(got.out) if o["verdict"] == "leaked"]
-    assert {o["promise"] for o in leaked} == {promises.GUARD.code}
-    assert {o["probe"] for o in leaked} > {"rules", "tcp, bound to the uplink, IPv4"}
-    got = ramnet.command("verify", "--live", "--json", seconds=60)
+    assert {promise for promise, _ in _leaked(got.out)} == {promises.GUARD.code}
+    assert ("last-guard", "tcp, bound to the uplink, IPv4") in _leaked(got.out)
+    got = anybodys.command("verify", "--live", "--json", seconds=60)
     assert got.code == 1
-    assert {o["promise"] for o in json.loads(got.out) if o["verdict"] == "leaked"} == {"last-guard"}
-    ramnet.signal(supervisor, "CONT")
-    ramnet.without = ""
+    assert {promise for promise, _ in _leaked(got.out)} == {promises.GUARD.code}
+
+
+@pytest.mark.lab
+def test_without_the_service(ramnet: Ramnet) -> None:
+    ramnet.write_config()
+    assert ramnet.command("verify", "--live").code == 3
+    ramnet.command("hold").check()
+    got = ramnet.command("verify", seconds=60)
+    assert got.code == 3
+    assert "is ramnet running?" in got.out
