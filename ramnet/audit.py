@@ -23,6 +23,19 @@ def timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+class Redirect(msgspec.Struct, kw_only=True, frozen=True):
+    """Why a refused host looks like one that an allowed registry sent its client to."""
+
+    by: str
+    """The registry, HOST or HOST:PORT."""
+    proof: Literal["referrer", "timing"]
+    """The refused request said so itself, or the registry had just answered the same client."""
+    seconds: float | None = None
+    """Between that answer and the refusal, where timing is the proof."""
+    client: str | None = None
+    """Whose socket it was: uid, and the id of its cgroup where the kernel tells it."""
+
+
 class Event(msgspec.Struct, kw_only=True):
     """One line of the audit log."""
 
@@ -41,6 +54,8 @@ class Event(msgspec.Struct, kw_only=True):
     bytes_up: int = 0
     bytes_down: int = 0
     reason: str | None = None
+    redirect: Redirect | None = None
+    """On an event of its own behind a refusal of the same name, verdict ``info``."""
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
+from ramnet.audit import Redirect
 from ramnet.gate.denial.answer import ESTABLISHED, http_answer, refusal
 from ramnet.gate.proxy import limits
 from ramnet.gate.proxy.conversation import Forward
@@ -238,6 +239,7 @@ class Connection:
             raise DroppedError("socks", str(error)) from None
         if not ruling.allowed:
             self.flow.refuse("socks", ruling)
+            self._tell_redirect(ruling, self._by_time())
             await server.answer(Reply.NOT_ALLOWED)
             await linger(self.flow.client)
             return
@@ -256,13 +258,32 @@ class Connection:
         self.flow.refuse("tls", ruling)
         self.take_back("a refused name after the server has spoken")
         proper = ruling.name if ruling.reason is None else None
+        before = self._by_time()
+        heads: list[RequestHead | None] = []
         self.flow.handed_over = True
-        await self.services.tls_denial.refuse(self.flow.client, proper, self._refusal(ruling))
+
+        def answer(head: RequestHead | None) -> bytes:
+            heads.append(head)
+            self._tell_redirect(ruling, self.services.redirects.by_request(head))
+            return self._refusal(ruling)(head)
+
+        await self.services.tls_denial.refuse(self.flow.client, proper, answer)
+        if not any(heads):  # what was asked for could not be read
+            self._tell_redirect(ruling, before)
 
     async def deny_http(self, kind: Kind, ruling: Ruling, head: RequestHead | None) -> None:
         """Answer ``head`` with the policy's sentence; None for CONNECT."""
         self.flow.refuse(kind, ruling)
+        by_request = self.services.redirects.by_request
+        self._tell_redirect(ruling, by_request(head) if head else self._by_time())
         await self._answer(self._refusal(ruling)(head))
+
+    def _by_time(self) -> Redirect | None:
+        return self.services.redirects.by_time(self.flow, self.services.engine.loop.time())
+
+    def _tell_redirect(self, ruling: Ruling, redirect: Redirect | None) -> None:
+        if redirect is not None and ruling.reason is None:
+            self.flow.refused_after(ruling, redirect)
 
     def _refusal(self, ruling: Ruling) -> Callable[[RequestHead | None], bytes]:
         judge, host = self.services.judge, ruling.name

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ramnet.audit import Event
+from ramnet.audit import Event, Redirect
 from ramnet.gate.judge import Judge
 from ramnet.gate.proxy import limits
 from ramnet.gate.proxy.decision import Kind
@@ -76,6 +76,23 @@ class Flow:
             reason = ruling.reason
         self._tell(kind, ruling, allowed=False, reason=reason)
 
+    def refused_after(self, ruling: Ruling, redirect: Redirect | None) -> None:
+        """Report that what was refused looks like a redirect, where it does."""
+        if redirect is not None:
+            words = {"referrer": "sent here by", "timing": "asked for just after an answer of"}
+            reason = f"{words[redirect.proof]} {redirect.by}"
+            self.table.tell(
+                Event(
+                    scope=self.table.scope,
+                    kind="http",  # that is where redirects come from
+                    name=ruling.name,
+                    port=ruling.port,
+                    verdict="info",
+                    reason=reason,
+                    redirect=redirect,
+                )
+            )
+
     def close(self, reason: str | None = None) -> None:
         """It is over: report it, once, unless a refusal was all there was to say."""
         if self._closed:
@@ -142,8 +159,15 @@ class Flow:
 class Flows:
     """Every open flow; re-decided when the policy changes, reset when idle for too long."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, judge: Judge, scope: str) -> None:
-        self.scope = scope
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        judge: Judge,
+        scope: str,
+        tell: Callable[[Event], None],
+    ) -> None:
+        """``tell`` takes what is known of flows beside their fate."""
+        self.scope, self.tell = scope, tell
         self._loop, self._judge = loop, judge
         self._open: set[Flow] = set()
         self._reviewing: Iterator[Flow] | None = None
@@ -153,6 +177,9 @@ class Flows:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def __iter__(self) -> Iterator[Flow]:
+        return iter(self._open)
 
     def add(self, flow: Flow) -> None:
         """Enter it."""

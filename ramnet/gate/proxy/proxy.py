@@ -26,6 +26,7 @@ from ramnet.gate.proxy.dial import Dialler, Resolves
 from ramnet.gate.proxy.engine import Engine
 from ramnet.gate.proxy.flow import Flow, Flows
 from ramnet.gate.proxy.parent import Upstreams
+from ramnet.gate.proxy.redirects import Redirects
 from ramnet.gate.proxy.relay import reset
 from ramnet.gate.proxy.serve import serve_explicit, serve_transparent
 from ramnet.gate.proxy.services import Services
@@ -59,13 +60,15 @@ class Proxy:
         self._acceptors: list[Acceptor] = []
         nearness = Nearness((spec.sinkhole4, spec.sinkhole6))
         in_use = spec.denial.tls == "certificate"
+        flows = Flows(loop, judge, spec.scope, log.write)
         self._services = Services(
             judge=judge,
             resolver=resolver,
             upstreams=Upstreams(Dialler(resolver, nearness), spec.proxy),
             nearness=nearness,
             engine=Engine(loop),
-            flows=Flows(loop, judge, spec.scope),
+            flows=flows,
+            redirects=Redirects(flows, judge),
             tls_denial=TlsDenial(
                 spec.ca_certificate if in_use else None, spec.ca_key if in_use else None
             ),

@@ -22,6 +22,7 @@ from ramnet.gate.proxy.engine import Engine
 from ramnet.gate.proxy.flow import Flow, Flows
 from ramnet.gate.proxy.parent import Upstreams
 from ramnet.gate.proxy.pipes import PipePool
+from ramnet.gate.proxy.redirects import Redirects
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Services:
     nearness: Nearness
     engine: Engine
     flows: Flows
+    redirects: Redirects
     tls_denial: TlsDenial
     log: EventLog
     original_destination: OriginalDestination
