@@ -406,3 +406,15 @@ def test_every_command_takes_config_and_every_one_with_facts_json() -> None:
         options = {option for parameter in command.params for option in parameter.opts}
         assert "--config" in options, name
         assert ("--json" in options) == (name not in silent), name
+
+
+def test_verify_needs_root(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    result = machine.run("verify")
+    assert result.exit_code == 4
+    assert "needs root" in result.stderr
+
+
+def test_no_other_command_loads_scapy() -> None:
+    code = "import sys, ramnet.cli; sys.exit('scapy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
