@@ -11,10 +11,13 @@ import stat
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Final, Literal, get_args
 
 import msgspec
 
+Verdict = Literal["allowed", "refused", "would-deny", "info"]
+"""``would-deny``: it passed, since the policy says ``enforce = false``."""
+VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
 Kind = Literal["dns", "tls", "http", "connect", "socks", "opaque", "near", "service"]
 
 
@@ -24,16 +27,10 @@ def timestamp() -> str:
 
 
 class Redirect(msgspec.Struct, kw_only=True, frozen=True):
-    """Why a refused host looks like one that an allowed registry sent its client to."""
+    """Who sent the client to a refused host, by the request's own word (Referer)."""
 
     by: str
     """The registry, HOST or HOST:PORT."""
-    proof: Literal["referrer", "timing"]
-    """The refused request said so itself, or the registry had just answered the same client."""
-    seconds: float | None = None
-    """Between that answer and the refusal, where timing is the proof."""
-    client: str | None = None
-    """Whose socket it was: uid, and the id of its cgroup where the kernel tells it."""
 
 
 class Event(msgspec.Struct, kw_only=True):
@@ -46,7 +43,7 @@ class Event(msgspec.Struct, kw_only=True):
     """By which protocol the name was told; ``service`` is ramnet's own news."""
     name: str | None = None
     port: int | None = None
-    verdict: Literal["allowed", "refused", "info"]
+    verdict: Verdict
     entry: str | None = None
     """The policy entry that decided."""
     original_destination: str | None = None

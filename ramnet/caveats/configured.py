@@ -116,6 +116,17 @@ def unrestricted(facts: Facts) -> Finding:
     return found([*seen, *([] if policy.enabled else [f"{policy.source}: enabled = false"])])
 
 
+def not_enforced(facts: Facts) -> Finding:
+    """The policy only records what it would refuse."""
+    policy = facts.policy
+    if isinstance(policy, Unseen):
+        return found([], [policy.reason])
+    if policy.enforced or not policy.enabled:
+        return Finding(State.ABSENT)
+    kernel = "UDP but for DNS, other protocols and older connections are still refused"
+    return found([f"{policy.source}: enforce = false", f"{kernel}, by the kernel's rules"])
+
+
 def sign_in(facts: Facts) -> Finding:
     """People can sign in, and need not."""
     session = facts.config.session

@@ -30,6 +30,15 @@ CAVEATS: Final = (
         look=configured.unrestricted,
     ),
     Caveat(
+        code="not-enforced",
+        title="The policy refuses nothing yet",
+        severity=Severity.HIGH,
+        meaning="What it would refuse passes and is recorded with the verdict would-deny.",
+        remedy="look through `ramnet events --denied`, then take enforce = false out of the policy",
+        documentation=_RAM,
+        look=configured.not_enforced,
+    ),
+    Caveat(
         code="buildx-docker-container",
         title="Builders in containers",
         severity=Severity.HIGH,

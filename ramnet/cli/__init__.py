@@ -8,7 +8,7 @@ rich or pyroute2. Exit codes are a contract: 0 yes or done, 1 no, denied or find
 import click
 
 from ramnet import __version__
-from ramnet.cli import ca, caveats, facts, log, policy, publish, service
+from ramnet.cli import ca, caveats, facts, log, policy, publish, service, verify
 from ramnet.cli.common import Group
 
 
@@ -32,6 +32,7 @@ for _command in (
     log.events,
     log.suggest,
     facts.rules,
+    verify.verify,
     policy.policy,
     ca.ca,
 ):

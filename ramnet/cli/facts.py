@@ -39,6 +39,7 @@ def check(ctx: click.Context, hosts: tuple[str, ...], config_path: Path, as_json
                 "outcome": verdict.outcome.value,
                 "entry": verdict.entry,
                 "local": verdict.local,
+                "enforced": policy.enforced,
             }
         )
     if as_json:
@@ -50,9 +51,13 @@ def check(ctx: click.Context, hosts: tuple[str, ...], config_path: Path, as_json
 
 
 def _describe(answer: dict[str, Any]) -> str:
+    refused = "refused" if answer["enforced"] else "passes, and would be refused"
+    audit = "" if answer["enforced"] else "; the policy says enforce = false"
     if answer["outcome"] == "unlisted":
-        return "refused (no entry allows it)"
-    return f"{'allowed' if answer['allowed'] else 'refused'} by {answer['entry']}"
+        return f"{refused} (no entry allows it{audit})"
+    if answer["allowed"]:
+        return f"allowed by {answer['entry']}"
+    return f"{refused} by {answer['entry']}{audit}"
 
 
 @click.command()

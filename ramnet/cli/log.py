@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., object])
 _OVERLAP = 4096
 """Events of the past that are known again where following begins."""
-_VERDICTS = ("allowed", "refused", "info")
+_VERDICTS = ("allowed", "refused", "would-deny", "info")
+_DENIED = ("refused", "would-deny")
 
 
 def _since(_: click.Context, __: click.Parameter, text: str | None) -> str:
@@ -44,7 +45,7 @@ def _since_option(command: _F) -> _F:
 
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
-@click.option("--denied", is_flag=True, help="Only what was refused: --verdict refused.")
+@click.option("--denied", is_flag=True, help="Only what was refused, or would be.")
 @click.option("--verdict", "verdicts", multiple=True, type=click.Choice(_VERDICTS))
 @click.option("--host", "hosts", multiple=True, help="A name and those below it, or *.a.example.")
 @click.option("--scope", "scopes", multiple=True, help="Only this scope's; may be given again.")
@@ -68,7 +69,7 @@ def events(
 
     settings = config.load(config_path)
     _check_scopes(settings, scopes)
-    wanted = Filter(since, hosts, scopes, (*verdicts, *(["refused"] if denied else [])))
+    wanted = Filter(since, hosts, scopes, (*verdicts, *(_DENIED if denied else ())))
     paths = event_logs(settings)
     with readable(), contextlib.ExitStack() as stack:
         # Opened before the past is read, so that nothing falls between the two.
@@ -153,7 +154,9 @@ def suggest(ctx: click.Context, since: str, config_path: Path, as_json: bool) ->
     """Hosts that were refused when an allowed registry sent clients there. Exit 1 if there are.
 
     With what shows it, and the line for policy.toml. What a client says of who sent it is its
-    own word: look at a host before you allow it.
+    own word: look at a host before you allow it. A request that could not be read, by CONNECT or
+    by a client that does not trust ramnet's CA, says nothing: there, docker's own message and
+    `ramnet events --denied` name the host.
     """
     import msgspec
 
@@ -181,13 +184,7 @@ def _suggestion(one: "Suggestion") -> Iterator[str]:
     yield printable(f"{', '.join(one.registries)} redirected to {place}, which is not allowed")
     last = "" if one.first == one.last else f" to {one.last}"
     yield f"  refused after it: {one.refusals}, {one.first}{last}"
-    if one.certain:
-        yield "  evidence: the refused requests name it as their sender (Referer)"
-    else:
-        yield printable(
-            f"  evidence: within {one.seconds} s after it answered the same client "
-            f"({', '.join(one.clients)}), and at no other time; likely, not certain"
-        )
+    yield "  evidence: the refused requests name it as their sender (Referer)"
     if one.shared:
         yield "  beware: that host is shared by all tenants of its cloud"
     yield "  add to the policy" + (":" if one.preset is None else ", with all the preset has:")

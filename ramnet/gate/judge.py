@@ -16,6 +16,7 @@ class Judge:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self._damaged = False
         self._subscribers: list[Callable[[], None]] = []
 
     @property
@@ -28,9 +29,17 @@ class Judge:
         """False where the policy says that nothing is restricted (Docker's ``enabled: false``)."""
         return self._policy.enabled
 
+    @property
+    def enforces(self) -> bool:
+        """False where nothing is to be refused: it restricts nothing, or ``enforce = false``.
+
+        A policy that was found damaged is not believed in this either.
+        """
+        return self._damaged or (self._policy.enabled and self._policy.enforced)
+
     def replace(self, policy: Policy) -> None:
         """Put ``policy`` in force, then tell every subscriber."""
-        self._policy = policy
+        self._policy, self._damaged = policy, False
         for subscriber in tuple(self._subscribers):
             subscriber()
 
@@ -43,6 +52,7 @@ class Judge:
         try:
             return self._policy.decide(name, port)
         except PolicyError:
+            self._damaged = True
             return _DAMAGED
 
     def sentence(self, host: str, *, ascii: bool = False) -> str:  # noqa: A002 - Policy's name

@@ -184,6 +184,15 @@ class Enforcer:
             self._survey.gate_ports = self._planned_ports()
         return self._standing.plan().render()
 
+    def situation_with(
+        self, *, ports: ruleset.Ports | None, intercepted: frozenset[int]
+    ) -> ruleset.Situation:
+        """What rules are planned from now, for a gate with these ports; nothing is set."""
+        self._survey.ports = ports or self._survey.ports
+        self._survey.intercepted = intercepted or self._survey.intercepted
+        self._survey.gate_ports = self._planned_ports()
+        return self._standing.situation_now()
+
     def _planned_ports(self) -> frozenset[int]:
         explicit = {parse_endpoint(text).port for text in self._explicit}
         if self.tier is ruleset.Tier.ANYIP:

@@ -48,7 +48,7 @@ class GateRoom:
         Raises:
             KernelRefusedError: the kernel has no such namespaces or pairs, or no privilege.
         """
-        descriptor = _new_namespace()
+        descriptor = new_namespace()
         try:
             self._namespace = Namespace(f"/proc/self/fd/{descriptor}")
         finally:
@@ -117,7 +117,8 @@ def can_be_transparent() -> bool:
     return True
 
 
-def _new_namespace() -> int:
+def new_namespace() -> int:
+    """An open descriptor of a network namespace with nobody in it. Raises KernelRefusedError."""
     made: list[int] = []
     errors: list[Exception] = []
 

@@ -52,23 +52,36 @@ class Nft:
         finally:
             self._context.set_terse_output(False)
 
+    def handles(self, table: str, family: str = "inet") -> dict[str, list[int]]:
+        """The handles of each chain's rules, in their order."""
+        found: dict[str, list[int]] = {}
+        for item in self._json(table, family):
+            if (rule := item.get("rule")) is not None:
+                found.setdefault(rule["chain"], []).append(rule["handle"])
+        return found
+
     def counters(self, table: str) -> dict[str, list[int]]:
         """Packets counted by each chain's rules, in their order."""
+        return _counted(self._json(table, "inet"))
+
+    def _json(self, table: str, family: str) -> list[dict[str, Any]]:
+        """The listing, counters and handles in it; empty where there is no such table."""
         self._context.set_stateless_output(False)
         self._context.set_json_output(True)
         try:
-            code, output, _ = self._context.cmd(f"list table inet {table}")
+            code, output, _ = self._context.cmd(f"list table {family} {table}")
         finally:
             self._context.set_json_output(False)
             self._context.set_stateless_output(True)
-        return _counted(json.loads(output)) if code == 0 else {}
+        document: dict[str, list[dict[str, Any]]] = json.loads(str(output)) if code == 0 else {}
+        return document.get("nftables", [])
 
 
-def _counted(listing: dict[str, Any]) -> dict[str, list[int]]:
+def _counted(listing: list[dict[str, Any]]) -> dict[str, list[int]]:
     counted: dict[str, list[int]] = {}
-    for item in listing["nftables"]:
-        rule = item.get("rule")
-        for expression in rule["expr"] if rule else ():
+    for item in listing:
+        rule = item.get("rule") or {"expr": ()}
+        for expression in rule["expr"]:
             counter = expression.get("counter")
             if counter is not None:
                 counted.setdefault(rule["chain"], []).append(counter["packets"])

@@ -37,12 +37,19 @@ def set_routing(state: KernelState) -> None:
 
 def routing_stands(state: KernelState) -> bool:
     """Whether every route and rule of ``state`` is there."""
+    return not missing_routing(state)
+
+
+def missing_routing(state: KernelState) -> list[str]:
+    """Which routes and rules of ``state`` are not there, in the words of ip(8)."""
     with IPRoute() as rtnetlink:
-        return (
-            all(_has_rule(rtnetlink, rule) for rule in state.rules)
-            and all(_is_first(rtnetlink, rule) for rule in state.rules if rule.first)
-            and all(_has_route(rtnetlink, route) for route in state.routes)
-        )
+        rules = [
+            str(rule)
+            for rule in state.rules
+            if not _has_rule(rtnetlink, rule) or (rule.first and not _is_first(rtnetlink, rule))
+        ]
+        routes = [str(route) for route in state.routes if not _has_route(rtnetlink, route)]
+        return rules + routes
 
 
 def remove_routing(state: KernelState) -> None:

@@ -77,7 +77,11 @@ class Standing:
 
     def plan(self) -> ruleset.KernelState:
         """What ``apply`` would set, with nothing set."""
-        return ruleset.plan_state(self._with_flags(self._read_all()))
+        return ruleset.plan_state(self.situation_now())
+
+    def situation_now(self) -> ruleset.Situation:
+        """What rules are planned from, read anew."""
+        return self._with_flags(self._read_all())
 
     def _read_all(self) -> ruleset.Situation:
         if self._whole:

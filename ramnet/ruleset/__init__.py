@@ -24,7 +24,7 @@ Tier ``redirect``, one table ``inet ramnet`` in each scope's network namespace::
         loopback, container networks (not TCP) by a bridge  accept
         ICMP errors, neighbour discovery, DHCP, IGMP, MLD,
         VXLAN made by the kernel                            accept
-        the rest                                            reset or ICMP
+        the rest                                            marked, then reset or ICMP
     input, filter, priority 0                              chain input
         TCP in mid-stream, unknown                          marked: its next packet out is reset
         UDP, unknown, to an ephemeral port, not by a bridge dropped
@@ -41,9 +41,10 @@ Tier ``anyip``, for kernels without NAT, is described in its module. It is chose
 lacks anything, leaves out what the kernel has not, and is for whole namespaces.
 
 ``trace`` walks a packet through the text of tier redirect in memory; ``grammar`` reads the text,
-and the kernel's listing of it as well.
+and the kernel's listing of it as well. ``promises`` are what the rules are for, ``purposes`` says
+of each rule for which, and ``differences`` holds the kernel's listing against the plan.
 
-Five things are worth knowing before changing a line.
+Six things are worth knowing before changing a line.
 
 *Near* connections. A registry on localhost may be denied and a proxy in a container must be no
 way round, so TCP to loopback, own addresses and container networks goes to the gate as well; the
@@ -71,6 +72,9 @@ packets of those connections pass. A packet of a living socket of somebody else 
 *Answers* are no proof of an inbound connection: with IPV6_FREEBIND anybody may bind an address of
 the far end's and open a connection to ourselves from it. So what is opened here is marked, and its
 answers may not leave.
+
+*Refusals* quote what they refuse. With the same IPV6_FREEBIND they would go out to whose address
+was borrowed, so what is refused is marked first (``refuse``), and its answer may not leave either.
 
 ``hold`` has a table of its own under the same name, so that either takes the other's place in one
 transaction. *Tampering*: where kernel and library allow it, the tables are ours alone (``table``).

@@ -14,7 +14,9 @@ not on ``lo``, so that no local service and no published port finds its port tak
         answers in inbound connections                      as they are
         UDP and TCP 53, TCP on the gate's ports             marked -> rerouted to the gate
     output, filter, priority 0, policy drop                chain output
-        the gate's own sockets, exemptions, what is marked  accept
+        the gate's own sockets, exemptions                  accept
+        the answer to what was refused, leaving             dropped
+        what is marked                                      accept
         in inbound connections (marked on their way in)     accept, but nothing that opens one
         loopback, container networks by a bridge            accept
         ICMP errors, neighbour discovery, DHCP, IGMP, MLD,
@@ -70,6 +72,9 @@ GATE_MARK: Final = 0x52414D47
 INBOUND_MARK: Final = 0x2000
 """Mark of what arrives for this machine, and so of answers. One bit that neither Kubernetes
 (0x4000, 0x8000), Tailscale (0xff0000), Cilium (0xf00) nor Calico (0xffff0000) looks at."""
+
+REFUSED_MARK: Final = 0x52414D52
+"""Mark of what is refused ("RAMR"), and so (``fwmark_reflect``) of the answer, which quotes it."""
 
 DEVICE: Final = "ramnet0"
 ROUTE_TABLE: Final = 60927
@@ -197,6 +202,8 @@ def _output(situation: Situation) -> Iterator[str]:
     low, high = situation.ephemeral
     for excepted in (gate_match(situation.gate), *map(exempted, situation.exemptions)):
         yield f"{excepted} accept"
+    # With IPV6_FREEBIND anybody may send from an address of the far end's; a refusal stays here.
+    yield f'oifname != "lo" meta mark {REFUSED_MARK:#x} drop'
     yield f"meta mark {GATE_MARK:#x} accept"
     yield f"ip daddr {SINKHOLE4} goto refuse"
     yield f"ip6 daddr {SINKHOLE6} goto refuse"
@@ -243,6 +250,7 @@ def _near(situation: Situation) -> Iterator[str]:
 
 def _refuse(situation: Situation) -> Iterator[str]:
     count = "counter " if situation.capabilities.counter else ""
+    yield f"meta mark set {REFUSED_MARK:#x}"
     for what, how in (
         ("meta l4proto tcp ", "reject with tcp reset"),
         ("meta l4proto udp ", "reject with icmpx type port-unreachable"),

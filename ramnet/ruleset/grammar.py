@@ -105,7 +105,7 @@ def parse_table(text: str) -> Table:
         if words[:1] == ["set"] and len(words) == 2:
             sets[words[1]] = _parse_set(body)
         elif words[:1] == ["chain"] and len(words) == 2:
-            chains[words[1]] = _parse_chain(body)
+            chains[words[1]] = parse_chain(body)
         else:
             raise GrammarError(f"neither set nor chain: {head}")
     _check_names(sets, chains)
@@ -185,9 +185,10 @@ _HOOK: Final = re.compile(
 _PRIORITIES: Final = {"filter": 0, "dstnat - 1": -101, "mangle": -150, "raw": -300}
 
 
-def _parse_chain(lines: Sequence[str]) -> Chain:
+def parse_chain(lines: Sequence[str]) -> Chain:
+    """Read a chain's lines, its hook first where it has one. Raises GrammarError."""
     head = _HOOK.fullmatch(lines[0]) if lines else None
-    rules = tuple(_parse_rule(line) for line in (lines if head is None else lines[1:]))
+    rules = tuple(parse_rule(line) for line in (lines if head is None else lines[1:]))
     if head is None:
         return Chain(rules)
     kind, hook, priority, policy = head.groups()
@@ -195,7 +196,8 @@ def _parse_chain(lines: Sequence[str]) -> Chain:
     return Chain(rules, kind, hook, int(priority) if number is None else number, policy)
 
 
-def _parse_rule(line: str) -> Rule:
+def parse_rule(line: str) -> Rule:
+    """Read one rule. Raises GrammarError."""
     parts: list[Part] = []
     rest = line
     while rest:

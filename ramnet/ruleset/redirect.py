@@ -208,7 +208,12 @@ def listeners(situation: Situation) -> Iterator[str]:
 
 
 def refuse() -> Iterator[str]:
-    """Say no: a reset, or an ICMP error."""
+    """Say no: a reset, or an ICMP error, to who is here.
+
+    With IPV6_FREEBIND anybody may send from an address of the far end's, and would have our answer,
+    which quotes what was sent, leave for there; it belongs to the connection that is marked.
+    """
+    yield f"ct mark 0x0 ct mark set {CUT_MARK:#x}"
     yield "meta l4proto tcp counter reject with tcp reset"
     yield "meta l4proto udp counter reject with icmpx type port-unreachable"
     yield "counter reject with icmpx type admin-prohibited"

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import quote
 
+import tuf
 from tuf.api.exceptions import DownloadError, RepositoryError
+from tuf.api.metadata import Metadata
 from tuf.ngclient import Updater, UpdaterConfig
 
 from ramnet.errors import PolicyError, RamnetError
@@ -100,16 +102,36 @@ def _update(
             str(folder), f"{base}/metadata/", str(folder / "targets"), f"{base}/targets/",
             fetcher, _LIMITS, bootstrap=source.root,
         )  # fmt: skip
-        # Updater takes the clock's word, and the clock may be wrong before NTP.
-        trusted = updater._trusted_set
-        trusted.reference_time = datetime.fromtimestamp(now, UTC)
+        _set_reference_time(updater, now)
         updater.refresh()
         documents = list(_documents(updater, source.groups))
         etag = fetcher.etag if isinstance(fetcher, HttpsFetcher) else kept.etag if kept else ""
-        metadata = dict(_gather(folder))
-        bundle = Bundle(source.url, now, metadata, dict(documents), etag)
-        roles = (trusted.root, trusted.timestamp, trusted.snapshot, trusted.targets)
-        return Verified(bundle, documents, min(role.expires.timestamp() for role in roles))
+        bundle = Bundle(source.url, now, dict(_gather(folder)), dict(documents), etag)
+        return Verified(bundle, documents, _first_expiry(folder))
+
+
+def _set_reference_time(updater: Updater, now: float) -> None:
+    """Have everything judged as of ``now``: the clock may be wrong before NTP.
+
+    ``Updater`` takes the clock's word and has no public way to be told another time (python-tuf
+    7.0; tuf-on-ci's own client sets the same attribute). A version that has it elsewhere is not
+    used at all, rather than with a clock that anybody may have set.
+    """
+    trusted = getattr(updater, "_trusted_set", None)
+    if not isinstance(getattr(trusted, "reference_time", None), datetime):
+        raise PolicyError(
+            f"python-tuf {tuf.__version__} cannot be told the time; install one that "
+            "ramnet's pyproject.toml names"
+        )
+    assert trusted is not None
+    trusted.reference_time = datetime.fromtimestamp(now, UTC)
+
+
+def _first_expiry(folder: Path) -> float:
+    """Of the metadata that the updater has verified and left there."""
+    names = [f"{role}.json" for role in ("root", *_ROLES)]
+    found = [Metadata.from_bytes((folder / name).read_bytes()) for name in names]
+    return min(metadata.signed.expires.timestamp() for metadata in found)
 
 
 def _lay_out(folder: Path, kept: Bundle | None) -> None:

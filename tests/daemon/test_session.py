@@ -3,7 +3,6 @@
 import json
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from ramnet.daemon.client import ask
 from ramnet.errors import RamnetError
 from tests.trust.issuer import AUDIENCE, ISSUER, Issuer
 
-from .conftest import Bench, Running
+from .conftest import Bench, Running, run_until
 from .test_signed_policy import Fleet, authority, fleet
 
 __all__ = ["authority", "fleet"]
@@ -71,13 +70,6 @@ def issuer() -> Issuer:
 @pytest.fixture
 def person(bench: Bench, issuer: Issuer) -> Person:
     return Person(bench, issuer)
-
-
-def run_until(holds: Callable[[], bool], patience: float = 20) -> None:
-    deadline = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_enforced_and_absent_nothing_but_signing_in_is_reachable(person: Person) -> None:

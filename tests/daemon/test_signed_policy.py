@@ -7,7 +7,7 @@ import shutil
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ramnet.errors import RamnetError
 from tests.trust.server import serving
 from tests.trust.site import Site
 
-from .conftest import Bench, Running
+from .conftest import Bench, Running, run_until
 from .connect_proxy import connect_proxy
 
 pytestmark = pytest.mark.skipif(
@@ -232,13 +232,6 @@ def test_beyond_grace(fleet: Fleet, on_stale: str, version: int) -> None:
     run.wait_for("the policy is fresh")
     assert words not in fleet.bench.ask_gate()["sentence"]
     assert fleet.version() == 1
-
-
-def run_until(holds: Callable[[], bool], patience: float = 20) -> None:
-    deadline = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_killed_service_leaves_a_whole_bundle(fleet: Fleet) -> None:

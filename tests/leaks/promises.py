@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from ramnet.ruleset import promises
+
 BEGIN: Final = "<!-- promises: written by `python -m tests.leaks.promises` -->"
 END: Final = "<!-- promises: end -->"
 TIERS: Final = ("redirect", "anyip")
@@ -69,7 +71,7 @@ def walked_tests() -> Walked:
 
 PROMISES: Final = (
     Promise(
-        "DNS to any resolver, over UDP and TCP, is answered by the policy",
+        promises.DNS.text,
         (f"{_DOORS}::test_another_resolver", f"{_DOORS}::test_dns_over_tls"),
         scoped=(
             f"{_SCOPES}::test_members_are_decided_by_name",
@@ -77,7 +79,7 @@ PROMISES: Final = (
         ),
     ),
     Promise(
-        "What is not allowed does not leave: TCP, UDP, QUIC, ICMP, other protocols; IPv4 and IPv6",
+        promises.CLOSED.text,
         (
             f"{_PROCESSES}::test_start_from_no_rules",
             f"{_DOORS}::test_udp_and_quic",
@@ -87,12 +89,12 @@ PROMISES: Final = (
         scoped=(f"{_POLICY}::test_the_policy_is_reloaded",),
     ),
     Promise(
-        "Connections older than the rules are cut",
+        promises.OLD.text,
         (f"{_PROCESSES}::test_start_from_no_rules",),
         scoped=(f"{_MEMBERS}::test_old_connections_of_members_end_and_of_others_go_on",),
     ),
     Promise(
-        "A pull that is allowed works, one that is not says why",
+        promises.PULL.text,
         (f"{_DOCKER}::test_request",),
         scoped=(f"{_SCOPES}::test_dockerd_in_the_scope_and_after_its_restart",),
     ),
@@ -106,7 +108,7 @@ PROMISES: Final = (
         ),
     ),
     Promise(
-        "A local proxy is no way round, nor is an address or another resolver",
+        promises.NO_WAY_ROUND.text,
         (f"{_DOORS}::test_a_local_proxy_opens_nothing", f"{_DOORS}::test_another_resolver"),
         scoped=(
             f"{_SCOPES}::test_an_address_a_resolver_and_a_proxy_open_nothing",

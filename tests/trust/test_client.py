@@ -1,6 +1,9 @@
 """The newest policy, and nothing else than that."""
 
+from typing import Any
+
 import pytest
+from tuf.ngclient import Updater
 
 from ramnet.errors import PolicyError
 from ramnet.trust.attacks import UnreachableError
@@ -132,4 +135,28 @@ def test_a_server_without_our_trust_is_not_spoken_to(site: Site) -> None:
     site.publish(1)
     site.context = ssl.create_default_context()
     with pytest.raises(UnreachableError, match="certificate is not trusted"):
+        site.fetch()
+
+
+def test_the_time_reaches_every_check_of_the_library(site: Site) -> None:
+    """Fails when python-tuf keeps its reference time elsewhere: then client.py must follow."""
+    site.publish(1, days=1)
+    site.now += 2 * DAY
+    with pytest.raises(PolicyError, match=r"^expired: timestamp\.json"):
+        site.fetch()
+    site.now -= 2 * DAY
+    site.fetch()
+
+
+def test_a_library_that_cannot_be_told_the_time_is_not_used(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(updater: Updater, *arguments: Any, **options: Any) -> None:
+        real(updater, *arguments, **options)
+        del updater._trusted_set.reference_time
+
+    real = Updater.__init__
+    site.publish(1)
+    monkeypatch.setattr(Updater, "__init__", without)
+    with pytest.raises(PolicyError, match="cannot be told the time; install one"):
         site.fetch()

@@ -97,3 +97,54 @@ def test_rubbish(issuer: Issuer, token: str) -> None:
 def test_keys_that_are_none(issuer: Issuer, keys: bytes) -> None:
     with pytest.raises(TokenError):
         verify_token(issuer.token(), keys, RULES, time.time())
+
+
+def forged(issuer: Issuer, header: dict[str, Any], payload: bytes | None = None) -> str:
+    """Signed by the issuer's own key, whatever the header and the payload say."""
+    from joserfc._rfc7518.jws_algs import JWS_ALGORITHMS
+
+    [rs256] = [a for a in JWS_ALGORITHMS if a.name == "RS256"]
+    head, body = json.dumps(header).encode(), payload or b64(issuer.token().split(".")[1])
+    signed = f"{piece(head)}.{piece(body)}"
+    return f"{signed}.{piece(rs256.sign(signed.encode(), issuer.rsa))}"
+
+
+def piece(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def b64(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"alg": "RS256", "kid": "../../etc/passwd"},
+        {"alg": "RS256", "kid": ["rsa"]},
+        {"alg": "RS256", "kid": "ec"},
+        {"alg": "RS256", "kid": "rsa", "crit": ["exp"], "exp": 1},
+        {"alg": "RS256", "kid": "rsa", "crit": ["unknown"], "unknown": 1},
+        {"alg": "rs256", "kid": "rsa"},
+        {"alg": "None", "kid": "rsa"},
+        {"alg": "HS256", "kid": "rsa"},
+        {"kid": "rsa"},
+    ],
+    ids=str,
+)
+def test_headers_that_are_not_accepted(issuer: Issuer, header: dict[str, Any]) -> None:
+    assert verify(issuer, forged(issuer, {"alg": "RS256", "kid": "rsa"})).subject
+    with pytest.raises(TokenError):
+        verify(issuer, forged(issuer, header))
+
+
+@pytest.mark.parametrize("exp", ["1e999", "NaN", "-Infinity", "true", "[1]", "1" + "0" * 400])
+def test_times_that_are_none(issuer: Issuer, exp: str) -> None:
+    payload = b64(issuer.token(exp=77777).split(".")[1]).replace(b"77777", exp.encode())
+    with pytest.raises(TokenError):
+        verify(issuer, forged(issuer, {"alg": "RS256", "kid": "rsa"}, payload))
+
+
+def test_a_token_of_ten_megabytes(issuer: Issuer) -> None:
+    with pytest.raises(TokenError, match="too long"):
+        verify(issuer, "x" * (10 << 20))

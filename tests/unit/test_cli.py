@@ -86,6 +86,7 @@ def test_check_json(machine: Machine) -> None:
         "outcome": "denied",
         "entry": "old.corp.example",
         "local": False,
+        "enforced": True,
     }
     assert allowed["allowed"] is True
     assert allowed["port"] is None
@@ -266,7 +267,7 @@ def test_suggest(machine: Machine) -> None:
     log = machine.log()
     log.write(Event(scope="dockerd", kind="tls", name="cdn.example", port=443, verdict="refused"))
     assert machine.run("suggest").exit_code == 0
-    redirect = Redirect(by="registry.corp.example", proof="referrer")
+    redirect = Redirect(by="registry.corp.example")
     log.write(
         Event(
             scope="dockerd", kind="http", name="cdn.example", port=443, verdict="info",
@@ -405,3 +406,15 @@ def test_every_command_takes_config_and_every_one_with_facts_json() -> None:
         options = {option for parameter in command.params for option in parameter.opts}
         assert "--config" in options, name
         assert ("--json" in options) == (name not in silent), name
+
+
+def test_verify_needs_root(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    result = machine.run("verify")
+    assert result.exit_code == 4
+    assert "needs root" in result.stderr
+
+
+def test_no_other_command_loads_scapy() -> None:
+    code = "import sys, ramnet.cli; sys.exit('scapy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -50,13 +50,13 @@ BARE = Situation(
 """No inbound service, no container, no cgroup2, and an ephemeral range that swallows VXLAN."""
 
 ACCEPTED = Fate("accepted")
-RESET = Fate("reset")
+RESET = Fate("reset", mark=CUT_MARK)
 DROPPED = Fate("dropped")
 HERE = Fate("accepted", mark=LOCAL_MARK)
 TO_RESOLVER = Fate("redirected", RESOLVER, mark=LOCAL_MARK)
 TO_PROXY = Fate("redirected", PROXY, mark=LOCAL_MARK)
-UNREACHABLE = Fate("icmp", icmp="port-unreachable")
-PROHIBITED = Fate("icmp", icmp="admin-prohibited")
+UNREACHABLE = Fate("icmp", icmp="port-unreachable", mark=CUT_MARK)
+PROHIBITED = Fate("icmp", icmp="admin-prohibited", mark=CUT_MARK)
 
 REPLY = Connection("established", "reply")
 OLD = Connection("new")
@@ -148,7 +148,7 @@ _REFUSED = [
     *_both("ping to a refused name's address is refused", PROHIBITED, "sinkhole", protocol=1),
     *_both("a process that sends VXLAN is refused", UNREACHABLE, protocol="udp", dport=4789),
     *_both("a bare DHCP port is no way out", UNREACHABLE, protocol="udp", sport=68, dport=68),
-    *_both("untracked TCP is reset", RESET, dport=443, connection=None, flags=ACK),
+    *_both("untracked TCP is reset", Fate("reset"), dport=443, connection=None, flags=ACK),
     Row("DHCP's ports mean nothing to IPv6",
         Packet(FAR6, "udp", 67, 68), UNREACHABLE),
     Row("DHCP goes to nobody by address", Packet(FAR4, "udp", 67, 68), UNREACHABLE),
