@@ -171,9 +171,11 @@ def bare(lab: Lab, machine: Machine) -> Found:
 
 @pytest.fixture(scope="module")
 def odd(machine: Machine, bare: Found) -> Found:
-    """A cgroup that a kernel without these parts cannot match, and an explicit proxy for others."""
+    """A cgroup that a kernel without these parts cannot match, an explicit proxy for others, a
+    policy that only records."""
     without = "socket_cgroupv2,meta_cgroup"
-    return machine.look(ODD_CONFIG, policy_text(at.REGISTRY_ALLOWED.name), without=without)
+    policy = f"enforce = false\n{policy_text(at.REGISTRY_ALLOWED.name)}"
+    return machine.look(ODD_CONFIG, policy, without=without)
 
 
 @pytest.fixture(scope="module")
@@ -344,6 +346,9 @@ TRIPLES = [
     ("policy-unrestricted", A, "quiet", f"{POLICY}: enabled = false"),
     ("policy-unrestricted", NO, "bare", ""),
     ("policy-unrestricted", UNKNOWN, "hidden", f"{POLICY}:1: registry"),
+    ("not-enforced", A, "odd", f"{POLICY}: enforce = false"),
+    ("not-enforced", NO, "bare", ""),
+    ("not-enforced", UNKNOWN, "hidden", f"{POLICY}:1: registry"),
     ("buildx-docker-container", A, "busy", "container buildx_buildkit_x0: BuildKit builder x0"),
     ("buildx-docker-container", NO, "bare", ""),
     ("buildx-docker-container", UNKNOWN, "hidden", "containers of dockerd (pid"),

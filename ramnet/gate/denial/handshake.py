@@ -33,7 +33,7 @@ class TlsDenial:
     async def refuse(self, client: socket.socket, name: str | None, answer: Answer) -> None:
         """Refuse ``name`` (normalised) to the client, whose ClientHello is still in the socket,
         and close it. None, for what is no proper name, is refused by an alert."""
-        context = self._context(name) if name else None
+        context = await self._context(name) if name else None
         with contextlib.suppress(OSError):
             if context is not None:
                 await _serve(client, context, answer)
@@ -42,7 +42,7 @@ class TlsDenial:
         if context is None:
             await linger(client)
 
-    def _context(self, name: str) -> ssl.SSLContext | None:
+    async def _context(self, name: str) -> ssl.SSLContext | None:
         context = self._contexts.get(name)
         if context is not None:
             self._contexts.move_to_end(name)
@@ -51,7 +51,8 @@ class TlsDenial:
             return None
         try:
             if self._issuer is None:
-                self._issuer = Issuer(*(path.read_bytes() for path in self._paths))
+                # It loads much code, seconds on a slow machine: others go on meanwhile.
+                self._issuer = await asyncio.to_thread(_issuer, *self._paths)
             context = _server_context(self._issuer.issue(name))
         except (OSError, ValueError):
             return None
@@ -59,6 +60,12 @@ class TlsDenial:
         if len(self._contexts) > limits.LEAVES_KEPT:
             self._contexts.popitem(last=False)
         return context
+
+
+def _issuer(certificate: Path, key: Path) -> Issuer:
+    issuer = Issuer(certificate.read_bytes(), key.read_bytes())
+    issuer.issue("h.example")  # the rest of the code is loaded by the first one
+    return issuer
 
 
 def _server_context(pem: bytes) -> ssl.SSLContext:

@@ -271,7 +271,7 @@ def test_the_table_is_ordered_whole_and_a_contract() -> None:
 
 
 CONTRACT = """
-high policy-unrestricted buildx-docker-container kubernetes other-engines exemptions
+high policy-unrestricted not-enforced buildx-docker-container kubernetes other-engines exemptions
 medium privileged-containers host-access-containers host-network-containers docker-group
 medium mark-or-uid-forgery raw-sockets local-forwarders insecure-registries registry-mirrors
 medium registry-redirections containers-dns-open broad-hosts policy-stale sign-in-not-enforced
