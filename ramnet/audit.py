@@ -41,6 +41,8 @@ class Event(msgspec.Struct, kw_only=True):
     bytes_up: int = 0
     bytes_down: int = 0
     reason: str | None = None
+    container: str | None = None
+    """Whose connection it was, where the scope covers containers."""
 
 
 _ENCODER = msgspec.json.Encoder()

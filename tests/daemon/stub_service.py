@@ -36,6 +36,7 @@ class StubEnforcer:
         self._scope = scope
         self.listeners = {"explicit": [listener]}
         self.problems: list[str] = []
+        self.cover = None
         self.sinkhole6 = False
         self.namespace_descriptor = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self.gate_cgroup: Path | None = None

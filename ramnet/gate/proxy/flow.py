@@ -28,6 +28,7 @@ class Flow:
         "bytes_down",
         "bytes_up",
         "client",
+        "container",
         "destination",
         "grounds",
         "handed_over",
@@ -45,6 +46,8 @@ class Flow:
         self.client = client
         self.destination: Destination | None = None
         """Where the client meant to go, as far as the kernel knows."""
+        self.container: str | None = None
+        """Whose it is, where that is a covered container."""
         self.kind: Kind = "opaque"
         self.grounds: tuple[Ruling, ...] = ()
         """All that must hold for the flow to live on."""
@@ -135,6 +138,7 @@ class Flow:
             bytes_up=self.bytes_up if allowed else 0,
             bytes_down=self.bytes_down if allowed else 0,
             reason=reason,
+            container=self.container,
         )
         self._report(self, event)
 
@@ -144,6 +148,8 @@ class Flows:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, judge: Judge, scope: str) -> None:
         self.scope = scope
+        self.containers: dict[str, str] = {}
+        """Names of covered containers, by address."""
         self._loop, self._judge = loop, judge
         self._open: set[Flow] = set()
         self._reviewing: Iterator[Flow] | None = None
@@ -161,6 +167,14 @@ class Flows:
     def discard(self, flow: Flow) -> None:
         """Take it out."""
         self._open.discard(flow)
+
+    def container_of(self, client: socket.socket) -> str:
+        """The name of the container that has the far end's address; that address, if none."""
+        try:
+            address = str(client.getpeername()[0]).partition("%")[0]
+        except OSError:
+            return "gone"
+        return self.containers.get(address, address)
 
     def stands(self, flow: Flow) -> bool:
         """Whether the policy in force allows what the flow lives on."""
