@@ -42,7 +42,8 @@ def test_who_was_covered_stays_so() -> None:
 def test_whose_network_it_shares() -> None:
     other = Container(name="buildx_buildkit_z0", image="moby/buildkit", identity="z")
     found = plan(Attached(other, "container:p"), Attached(PLAIN, "default"))
-    assert "172.17.0.3" in found.names and "172.17.0.3" not in found.others
+    assert "172.17.0.3" in found.names
+    assert "172.17.0.3" not in found.others
 
 
 @pytest.mark.parametrize(("mode", "whole", "beside"), [
