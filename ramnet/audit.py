@@ -11,16 +11,32 @@ import stat
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Final, Literal, get_args
 
 import msgspec
 
+Verdict = Literal["allowed", "refused", "would-deny", "info"]
+"""``would-deny``: it passed, since the policy says ``enforce = false``."""
+VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
 Kind = Literal["dns", "tls", "http", "connect", "socks", "opaque", "near", "service"]
 
 
 def timestamp() -> str:
     """Now, as RFC 3339 in UTC with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Redirect(msgspec.Struct, kw_only=True, frozen=True):
+    """Why a refused host looks like one that an allowed registry sent its client to."""
+
+    by: str
+    """The registry, HOST or HOST:PORT."""
+    proof: Literal["referrer", "timing"]
+    """The refused request said so itself, or the registry had just answered the same client."""
+    seconds: float | None = None
+    """Between that answer and the refusal, where timing is the proof."""
+    client: str | None = None
+    """Whose socket it was: uid, and the id of its cgroup where the kernel tells it."""
 
 
 class Event(msgspec.Struct, kw_only=True):
@@ -33,7 +49,7 @@ class Event(msgspec.Struct, kw_only=True):
     """By which protocol the name was told; ``service`` is ramnet's own news."""
     name: str | None = None
     port: int | None = None
-    verdict: Literal["allowed", "refused", "info"]
+    verdict: Verdict
     entry: str | None = None
     """The policy entry that decided."""
     original_destination: str | None = None
@@ -43,6 +59,8 @@ class Event(msgspec.Struct, kw_only=True):
     reason: str | None = None
     container: str | None = None
     """Whose connection it was, where the scope covers containers."""
+    redirect: Redirect | None = None
+    """On an event of its own behind a refusal of the same name, verdict ``info``."""
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -308,10 +308,24 @@ def _explain(text: str) -> str:
     place = place.rstrip("`").lstrip(".")
     if match := _KEY_AT_FAULT.fullmatch(reason):
         key = f"{place}.{match[2]}" if place else match[2]
-        return f"{key}: {'unknown key' if match[1] else 'this key is required'}"
+        reason = f"unknown key{_nearest(place, match[2])}" if match[1] else "this key is required"
+        return f"{key}: {reason}"
     if re.match(r"[a-z_]+: ", reason):  # our own checks say the key themselves
         return f"{place}.{reason}" if place else reason
     return f"{place}: {reason[:1].lower()}{reason[1:]}"
+
+
+def _nearest(place: str, unknown: str) -> str:
+    """The key of that table that was most likely meant."""
+    from difflib import get_close_matches  # where something is wrong, and only there
+
+    tables: dict[str, type[Struct]] = {
+        "": Config, "scope": Scope, "resolver": Resolver, "proxy": Proxy, "denial": Denial,
+        "exempt": Exempt, "trust": Trust, "session": Session,
+    }  # fmt: skip
+    table = tables.get(place.partition("[")[0])
+    near = get_close_matches(unknown, table.__struct_encode_fields__ if table else (), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _checked(key: str, text: str, parse: Callable[[str], object]) -> None:

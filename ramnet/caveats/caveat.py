@@ -25,6 +25,14 @@ class State(StrEnum):
     """It could not be looked for, or what was seen does not decide it."""
 
 
+LOOKED_FOR: Final = frozenset({State.ACTIVE, State.ABSENT, State.UNKNOWN})
+"""The states of what is looked for on the machine."""
+CONFIGURED: Final = frozenset({State.ACTIVE, State.ABSENT})
+"""Those of what ``ramnet.toml`` alone decides: without it there is no report at all."""
+BY_DESIGN: Final = frozenset({State.ACTIVE})
+"""That of what holds on every machine."""
+
+
 class Severity(StrEnum):
     """How much it matters, most first."""
 
@@ -59,6 +67,7 @@ class Caveat:
         remedy: what to do about it.
         documentation: where to read on.
         look: finds it from the facts.
+        states: what it can come to on a real machine; tests/system/test_caveats.py makes each.
     """
 
     code: str
@@ -68,6 +77,7 @@ class Caveat:
     remedy: str
     documentation: str
     look: Callable[[Facts], Finding]
+    states: frozenset[State] = LOOKED_FOR
 
 
 @dataclass(frozen=True, slots=True)

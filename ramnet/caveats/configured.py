@@ -5,7 +5,7 @@ from typing import Final
 
 from ramnet.caveats.caveat import Finding, State, bounded, found, unknown
 from ramnet.caveats.facts import Facts, Unseen
-from ramnet.config import Exempt, parse_endpoint
+from ramnet.config import Exempt, Proxy, parse_endpoint
 
 _CDNS: Final = (
     ".cloudfront.net",
@@ -43,17 +43,25 @@ def containers_dns(facts: Facts) -> Finding:
 
 def windows_containers(facts: Facts) -> Finding:
     """Windows' own dockerd has only the explicit proxy, which it must reach and use."""
-    afar = [text for text in facts.config.proxy.explicit if not _is_loopback(text)]
-    release = facts.kernel_release
+    afar = _open_to_others(facts.config.proxy)
     if afar:
         return unknown(
             f"[proxy] explicit = {', '.join(afar)} can be reached from outside; whether a Windows "
             "dockerd uses it cannot be seen from here"
         )
-    if "microsoft" in release.lower() or "linuxkit" in release.lower():
+    release = facts.kernel_release
+    if any(word in release.lower() for word in ("microsoft", "linuxkit")):
         kind = f"kernel {release}: this is a machine inside Windows, or a desktop's VM"
-        return found([f"{kind}, and [proxy] explicit listens nowhere but on loopback"])
+        return found([f"{kind}, and [proxy] explicit serves nobody outside it"])
     return Finding(State.ABSENT, bounded([f"kernel {release} is none of WSL's or LinuxKit's"]))
+
+
+def _open_to_others(proxy: Proxy) -> list[str]:
+    """Listeners of the explicit proxy that somebody outside this machine may use."""
+    clients = [ipaddress.ip_network(text) for text in proxy.explicit_clients]
+    if all(network.is_loopback for network in clients):
+        return []
+    return [text for text in proxy.explicit if not _is_loopback(text)]
 
 
 def _is_loopback(text: str) -> bool:
@@ -106,6 +114,17 @@ def unrestricted(facts: Facts) -> Finding:
     if isinstance(policy, Unseen):
         return found(seen, [policy.reason])
     return found([*seen, *([] if policy.enabled else [f"{policy.source}: enabled = false"])])
+
+
+def not_enforced(facts: Facts) -> Finding:
+    """The policy only records what it would refuse."""
+    policy = facts.policy
+    if isinstance(policy, Unseen):
+        return found([], [policy.reason])
+    if policy.enforced or not policy.enabled:
+        return Finding(State.ABSENT)
+    kernel = "UDP but for DNS, other protocols and older connections are still refused"
+    return found([f"{policy.source}: enforce = false", f"{kernel}, by the kernel's rules"])
 
 
 def sign_in(facts: Facts) -> Finding:

@@ -214,6 +214,7 @@ class PolicyFacts:
     """The policy document, as far as it matters here.
 
     Attributes:
+        enforced: False for ``enforce = false``.
         broad: sentences on hosts that strangers share.
         allowed: hosts that it allows, presets' included, as text.
     """
@@ -223,6 +224,7 @@ class PolicyFacts:
     entries: int
     broad: tuple[str, ...] | Unseen
     allowed: tuple[str, ...] | Unseen
+    enforced: bool = True
 
 
 @dataclass(frozen=True, slots=True)

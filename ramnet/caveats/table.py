@@ -3,7 +3,15 @@
 from typing import Final
 
 from ramnet.caveats import configured, containers, machine, registries
-from ramnet.caveats.caveat import Caveat, Report, Severity
+from ramnet.caveats.caveat import (
+    BY_DESIGN,
+    CONFIGURED,
+    LOOKED_FOR,
+    Caveat,
+    Report,
+    Severity,
+    State,
+)
 from ramnet.caveats.facts import Facts
 
 _DOCKER: Final = "https://docs.docker.com"
@@ -20,6 +28,15 @@ CAVEATS: Final = (
         remedy='set enabled = true in the policy, and [session] absent = "policy"',
         documentation=_RAM,
         look=configured.unrestricted,
+    ),
+    Caveat(
+        code="not-enforced",
+        title="The policy refuses nothing yet",
+        severity=Severity.HIGH,
+        meaning="What it would refuse passes and is recorded with the verdict would-deny.",
+        remedy="look through `ramnet events --denied`, then take enforce = false out of the policy",
+        documentation=_RAM,
+        look=configured.not_enforced,
     ),
     Caveat(
         code="buildx-docker-container",
@@ -52,6 +69,7 @@ CAVEATS: Final = (
         "namespace",
         documentation=_RAM,
         look=machine.other_engines,
+        states=LOOKED_FOR | {State.COVERED},
     ),
     Caveat(
         code="exemptions",
@@ -61,6 +79,7 @@ CAVEATS: Final = (
         remedy="keep each [[exempt]] as narrow as its program allows, with a uid or a cgroup",
         documentation=f"{_MAN}/man8/nft.8.html",
         look=configured.exemptions,
+        states=CONFIGURED,
     ),
     Caveat(
         code="privileged-containers",
@@ -171,6 +190,7 @@ CAVEATS: Final = (
         remedy='set "dns" in daemon.json and take containers_dns out of ramnet.toml',
         documentation=f"{_DAEMON}#daemon-dns-options",
         look=configured.containers_dns,
+        states=CONFIGURED,
     ),
     Caveat(
         code="broad-hosts",
@@ -199,6 +219,7 @@ CAVEATS: Final = (
         remedy="set [session] enforce = true",
         documentation=f"{_DOCKER}/enterprise/security/enforce-sign-in/",
         look=configured.sign_in,
+        states=CONFIGURED,
     ),
     Caveat(
         code="wsl-all-distributions",
@@ -288,6 +309,7 @@ CAVEATS: Final = (
         remedy="restrict pushes at the registry",
         documentation=_RAM,
         look=configured.push_pull,
+        states=BY_DESIGN,
     ),
     Caveat(
         code="cli-fetches",
@@ -298,6 +320,7 @@ CAVEATS: Final = (
         remedy="where clients must be restricted, run them in a scope",
         documentation=f"{_DOCKER}/reference/cli/docker/buildx/imagetools/",
         look=configured.cli_fetches,
+        states=BY_DESIGN,
     ),
 )
 

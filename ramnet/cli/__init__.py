@@ -8,7 +8,7 @@ rich or pyroute2. Exit codes are a contract: 0 yes or done, 1 no, denied or find
 import click
 
 from ramnet import __version__
-from ramnet.cli import ca, caveats, facts, policy, publish, service
+from ramnet.cli import ca, caveats, facts, log, policy, publish, service
 from ramnet.cli.common import Group
 
 
@@ -29,7 +29,8 @@ for _command in (
     service.exec_,
     caveats.caveats,
     facts.check,
-    facts.events,
+    log.events,
+    log.suggest,
     facts.rules,
     policy.policy,
     ca.ca,

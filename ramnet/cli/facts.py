@@ -1,22 +1,12 @@
-"""``ramnet check``, ``events`` and ``rules``."""
+"""``ramnet check`` and ``rules``."""
 
-import contextlib
-import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ramnet import config
 from ramnet.cli.common import config_option, json_option, print_json, printable, require_root
-from ramnet.errors import KernelRefusedError
-
-if TYPE_CHECKING:
-    from ramnet.audit import Event
-
-_POLL = 0.2
-"""Seconds between two looks for new events."""
 
 
 @click.command()
@@ -49,6 +39,7 @@ def check(ctx: click.Context, hosts: tuple[str, ...], config_path: Path, as_json
                 "outcome": verdict.outcome.value,
                 "entry": verdict.entry,
                 "local": verdict.local,
+                "enforced": policy.enforced,
             }
         )
     if as_json:
@@ -60,59 +51,13 @@ def check(ctx: click.Context, hosts: tuple[str, ...], config_path: Path, as_json
 
 
 def _describe(answer: dict[str, Any]) -> str:
+    refused = "refused" if answer["enforced"] else "passes, and would be refused"
+    audit = "" if answer["enforced"] else "; the policy says enforce = false"
     if answer["outcome"] == "unlisted":
-        return "refused (no entry allows it)"
-    return f"{'allowed' if answer['allowed'] else 'refused'} by {answer['entry']}"
-
-
-@click.command()
-@click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
-@click.option("--denied", is_flag=True, help="Only what was refused.")
-@config_option
-@json_option
-def events(follow: bool, denied: bool, config_path: Path, as_json: bool) -> None:
-    """The audit log: what was asked, what was answered, and by which entry."""
-    from ramnet.audit import Follower, read_events
-    from ramnet.daemon.places import event_logs
-
-    paths = event_logs(config.load(config_path))
-    try:
-        # Opened before the past is read, so that nothing falls between the two.
-        with contextlib.closing(Follower(paths if follow else ())) as follower:
-            _print_events(read_events(*paths), denied, as_json)
-            while follow:
-                time.sleep(_POLL)
-                _print_events(follower.poll(), denied, as_json)
-    except PermissionError as error:
-        raise KernelRefusedError(f"cannot read {error.filename}: {error.strerror}") from error
-
-
-def _print_events(found: "Iterable[Event]", denied: bool, as_json: bool) -> None:
-    import msgspec
-
-    for event in found:
-        if denied and event.verdict != "refused":
-            continue
-        click.echo(msgspec.json.encode(event).decode() if as_json else _line(event))
-
-
-def _line(event: "Event") -> str:
-    return printable("  ".join(_columns(event)))
-
-
-def _columns(event: "Event") -> Iterator[str]:
-    yield event.time
-    yield f"{event.scope:<10} {event.verdict:<7} {event.kind:<7}"
-    if event.name is not None:
-        yield event.name if event.port is None else f"{event.name}:{event.port}"
-    if event.original_destination is not None:
-        yield f"meant for {event.original_destination}"
-    if event.entry is not None:
-        yield f"by {event.entry}"
-    if event.bytes_up or event.bytes_down:
-        yield f"{event.bytes_up} up, {event.bytes_down} down"
-    if event.reason is not None:
-        yield event.reason
+        return f"{refused} (no entry allows it{audit})"
+    if answer["allowed"]:
+        return f"allowed by {answer['entry']}"
+    return f"{refused} by {answer['entry']}{audit}"
 
 
 @click.command()

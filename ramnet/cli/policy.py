@@ -137,6 +137,7 @@ def show(file: Path | None, config_path: Path, as_json: bool) -> None:
             "organization": document.organization,
             "contact": document.contact,
             "enabled": document.enabled,
+            "enforce": document.enforce,
             "docker_hub": document.docker_hub,
             "presets": list(document.presets),
         }

@@ -9,7 +9,12 @@ from rich.table import Table
 
 from ramnet.cli.common import printable
 
-_COLOURS = {"enforcing": "green", "starting": "yellow", "refusing": "red"}
+_COLOURS = {
+    "enforcing": "green",
+    "starting": "yellow",
+    "refusing": "red",
+    "auditing": "black on yellow",
+}
 
 
 def show(document: dict[str, Any]) -> None:
@@ -51,6 +56,11 @@ def _policy_rows(policy: dict[str, Any]) -> Iterable[tuple[str, str]]:
         yield "signed", f"[{colour}]{_text(signed['state'])}[/] {_text(told)}"
     if not policy["restricts"]:
         yield "", "[yellow]it restricts nothing (enabled = false)[/]"
+    if not policy.get("enforced", True):
+        yield (
+            "",
+            "[bold black on yellow]NOT ENFORCED: everything passes (enforce = false)[/]",
+        )
     for key in ("error", "last_good_error"):
         if policy[key]:
             yield key.replace("_", " "), f"[red]{_text(policy[key])}[/]"

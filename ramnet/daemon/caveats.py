@@ -144,6 +144,7 @@ def _policy(config: Config, read_policy: ReadPolicy) -> PolicyFacts | Unseen:
         many,
         broad=_broad(document) if examined else unseen,
         allowed=_allowed(document) if examined else unseen,
+        enforced=document.enforce,
     )
 
 

@@ -81,6 +81,7 @@ class Adopted(msgspec.Struct, tag="adopted", frozen=True):
     digest: str = ""
     entries: int = 0
     restricts: bool = True
+    enforced: bool = True
     ports: Annotated[list[Port], msgspec.Meta(max_length=MAX_PORTS)] = []
     """TCP ports that its entries name."""
 

@@ -34,7 +34,9 @@ def ask(
             sock.sendall(request.encode("ascii") + body)
             answer = _read_all(sock)
     except PermissionError as error:
-        raise KernelRefusedError(f"{control_socket}: {error.strerror}") from error
+        raise KernelRefusedError(
+            f"{control_socket} may not be used by this user ({error.strerror}); ask as root"
+        ) from error
     except (OSError, TimeoutError) as error:
         reason = error.strerror or "no answer"
         raise NotRunningError(

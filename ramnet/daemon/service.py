@@ -287,10 +287,18 @@ class Service:
             admitted = self._admission.mode != "closed"
             serving = admitted and self._policy.in_force and all(k.serving for k in self._keepers())
             state = "enforcing" if serving else "refusing"
+            if serving and not self._enforced:
+                state = "auditing"
         if state != self._state:
             self._state = state
             notify(f"READY=1\nSTATUS={state}" if first else f"STATUS={state}")
             self.tell(state)
+
+    @property
+    def _enforced(self) -> bool:
+        """False where the policy in force says ``enforce = false``."""
+        adopted = self._adoption.adopted
+        return adopted is None or adopted.enforced
 
     def _keepers(self) -> list[GateKeeper]:
         return [scope.keeper for scope in self._scopes()]
@@ -310,7 +318,8 @@ class Service:
         )
 
     def _warnings(self) -> list[str]:
-        found = [self._ca_problem, self._state_problem]
+        found = [None if self._enforced else status.NOT_ENFORCED]
+        found += [self._ca_problem, self._state_problem]
         found += [*self._policy.warnings(), *self._session.warnings()]
         found += [line for life in self._lives for line in life.warnings()]
         found += [*status.config_warnings(self._config), *self._docker_problems]

@@ -3,7 +3,7 @@
 import ipaddress
 import os
 import time
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -50,12 +50,20 @@ def describe_policy(
         "digest": known.digest if known else None,
         "entries": known.entries if known else None,
         "restricts": known.restricts if known else True,
+        "enforced": known.enforced if known else True,
         "loaded_at": keeper.loaded_at,
         "age_s": round(time.monotonic() - keeper.loaded, 1) if keeper.loaded else None,
         "error": keeper.error,
         "last_good_error": keeper.kept_error,
         "signed": keeper.describe() if isinstance(keeper, SignedPolicyKeeper) else None,
     }
+
+
+NOT_ENFORCED: Final = (
+    "the policy says enforce = false: what it would refuse passes and is recorded (`ramnet events "
+    "--denied`); UDP but for DNS (QUIC), other protocols and connections older than the rules are "
+    "refused by the kernel's rules all the same"
+)
 
 
 def config_warnings(config: Config) -> list[str]:

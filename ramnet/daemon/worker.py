@@ -201,6 +201,7 @@ class Conversation:
                 digest=policy.digest,
                 entries=policy.entry_count,
                 restricts=policy.enabled,
+                enforced=policy.enforced,
                 ports=sorted(policy.ports),
             )
         )

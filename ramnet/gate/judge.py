@@ -28,6 +28,11 @@ class Judge:
         """False where the policy says that nothing is restricted (Docker's ``enabled: false``)."""
         return self._policy.enabled
 
+    @property
+    def enforces(self) -> bool:
+        """False where nothing is to be refused: it restricts nothing, or ``enforce = false``."""
+        return self._policy.enabled and self._policy.enforced
+
     def replace(self, policy: Policy) -> None:
         """Put ``policy`` in force, then tell every subscriber."""
         self._policy = policy

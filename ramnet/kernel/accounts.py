@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ramnet.caveats.facts import Builder, Homes, SocketAccess, Unseen
-from ramnet.kernel.docker import read_bounded
+from ramnet.kernel.docker import read_bounded, read_or_raise
 
 _MAX_FILES: Final = 64
 _MAX_BYTES: Final = 1 << 20
@@ -40,8 +40,11 @@ def socket_access(root: Path, socket: str) -> SocketAccess | Unseen:
     anybody = bool(found.st_mode & stat.S_IWOTH)
     if not found.st_mode & stat.S_IWGRP:
         return SocketAccess(socket, None, (), anybody)
-    group, members = _group(root, found.st_gid)
-    if not members and (sources := _elsewhere(root)):
+    try:
+        group, members = _group(root, found.st_gid)
+    except OSError as error:
+        return Unseen(f"who is in group {found.st_gid} of {socket}: {_words(error)}")
+    if not members and (sources := _elsewhere(root, "group")):
         return Unseen(f"members of group {group} that {', '.join(sources)} may name")
     return SocketAccess(socket, group, tuple(members), anybody)
 
@@ -56,11 +59,15 @@ def _group(root: Path, gid: int) -> tuple[str, list[str]]:
     return name, sorted({member for member in members if member != "root"})
 
 
-def _elsewhere(root: Path) -> list[str]:
-    """Sources of groups besides files (nsswitch.conf(5))."""
+def _words(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}"
+
+
+def _elsewhere(root: Path, wanted: str) -> list[str]:
+    """Sources of a database (``group``, ``passwd``) besides files (nsswitch.conf(5))."""
     for line in read_bounded(root / "etc" / "nsswitch.conf").decode(errors="replace").splitlines():
         database, _, sources = line.partition("#")[0].partition(":")
-        if database.strip() == "group":
+        if database.strip() == wanted:
             named = [word for word in sources.split() if not word.startswith("[")]
             return [word for word in named if word not in _LOCAL_SOURCES]
     return []
@@ -70,19 +77,31 @@ def gather_homes(root: Path = Path("/")) -> Homes:
     """Buildx's builders and kubeconfigs of every user with a home."""
     builders: list[Builder] = []
     kubeconfigs: list[str] = []
-    unread: list[str] = []
-    for home in sorted({user.home for user in _users(root)}):
+    sources = _elsewhere(root, "passwd")
+    unread = [f"homes of users that {', '.join(sources)} may name"] if sources else []
+    for home in _homes(root, unread):
         try:
-            builders += _builders(root, home)
+            builders += _builders(root, home, unread)
             kubeconfigs += _kubeconfigs(root, home)
         except OSError as error:
-            unread.append(f"{error.filename}: {error.strerror}")
+            unread.append(_words(error))
     return Homes(tuple(builders), tuple(kubeconfigs), tuple(unread))
 
 
-def _builders(root: Path, home: str) -> Iterator[Builder]:
+def _homes(root: Path, unread: list[str]) -> list[str]:
+    try:
+        return sorted({user.home for user in _users(root)})
+    except OSError as error:
+        unread.append(_words(error))
+        return []
+
+
+def _builders(root: Path, home: str, unread: list[str]) -> Iterator[Builder]:
     directory = f"{home}/.docker/buildx/instances"
-    for name in _names(root / directory.lstrip("/"))[:_MAX_FILES]:
+    names = _names(root / directory.lstrip("/"))
+    if len(names) > _MAX_FILES:
+        unread.append(f"{directory}: {len(names)} files, more than {_MAX_FILES}")
+    for name in names[:_MAX_FILES]:
         path = f"{directory}/{name}"
         yield Builder(path, _driver(root / path.lstrip("/")))
 
@@ -125,8 +144,8 @@ def _users(root: Path) -> Iterator[_User]:
 
 
 def _rows(path: Path, columns: int) -> Iterator[list[str]]:
-    """passwd(5) and group(5)."""
-    for line in read_bounded(path).decode(errors="replace").splitlines():
+    """passwd(5) and group(5). Raises OSError."""
+    for line in read_or_raise(path).decode(errors="replace").splitlines():
         fields = line.split(":")
         if len(fields) == columns:
             yield fields

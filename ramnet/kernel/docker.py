@@ -67,7 +67,12 @@ def is_dockerd(directory: Path) -> bool:
 def read_bounded(path: Path) -> bytes:
     """The beginning of a file; nothing where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return file.read(_MAX_BYTES)
+        return read_or_raise(path)
     except OSError:
         return b""
+
+
+def read_or_raise(path: Path) -> bytes:
+    """The beginning of a file. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(_MAX_BYTES)

@@ -10,7 +10,7 @@ import msgspec
 from ramnet.caveats.facts import Container, Docker, Redirection, Registries, Unseen
 from ramnet.caveats.registries import on_loopback
 from ramnet.kernel.accounts import socket_access
-from ramnet.kernel.docker import read_bounded
+from ramnet.kernel.docker import read_or_raise
 from ramnet.kernel.docker_api import DockerApi, DockerApiError
 from ramnet.kernel.docker_daemons import RunningDocker, running_dockers
 
@@ -192,7 +192,9 @@ def _redirections(root: Path, called: str) -> tuple[Redirection, ...] | Unseen:
 def _servers(file: Path) -> tuple[str, ...] | Unseen:
     """``server`` and the keys of ``[host]``, as containerd reads them."""
     try:
-        table = tomllib.loads(read_bounded(file).decode())
+        table = tomllib.loads(read_or_raise(file).decode())
+    except OSError as error:
+        return Unseen(error.strerror or "cannot be read")
     except (ValueError, RecursionError):
         return Unseen("it is not TOML")
     server, hosts = table.get("server"), table.get("host")

@@ -1,7 +1,8 @@
 """What the caveats want to know of this machine, gathered in one go; root sees all of it.
 
 Nothing here asks or disturbs a running service. What only root may see is ``Unseen`` for anybody
-else as a whole: half a list of processes would look like a whole one.
+else as a whole, and so is what root may not see without CAP_SYS_PTRACE (in a container, in a unit
+of few capabilities): half a list of processes would look like a whole one.
 """
 
 import os
@@ -16,9 +17,10 @@ from ramnet.config import Scope
 from ramnet.kernel.accounts import gather_homes
 from ramnet.kernel.docker_facts import gather_dockers
 from ramnet.kernel.netns import inode_of
-from ramnet.kernel.processes import gather_processes, gather_sockets
+from ramnet.kernel.processes import gather_processes, gather_sockets, sees_all
 
 _NEEDS_ROOT: Final = "only root can see {}"
+_NEEDS_PTRACE: Final = "only root with CAP_SYS_PTRACE can see {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +46,14 @@ def gather(
     """
     root = os.geteuid() == 0
     own = {*own, os.getpid()}
-    processes = _seen(root, "all processes") or gather_processes(own)
+    processes = _traced(root, "all processes") or gather_processes(own)
     return MachineFacts(
         kernel_release=platform.release(),
         scopes=tuple(
             _completed(scope, facts, processes, own)
             for scope, facts in zip(scopes, known, strict=True)
         ),
-        dockers=_seen(root, "every dockerd and its socket") or gather_dockers(),
+        dockers=_traced(root, "every dockerd and its socket") or gather_dockers(),
         processes=processes,
         homes=_seen(root, "the homes of all users") or gather_homes(Path("/")),
     )
@@ -59,6 +61,12 @@ def gather(
 
 def _seen(root: bool, what: str) -> Unseen | None:
     return None if root else Unseen(_NEEDS_ROOT.format(what))
+
+
+def _traced(root: bool, what: str) -> Unseen | None:
+    if root and not sees_all():
+        return Unseen(_NEEDS_PTRACE.format(what))
+    return _seen(root, what)
 
 
 def _completed(

@@ -17,20 +17,32 @@ from ramnet.kernel.netns import Namespace
 _PROC: Final = Path("/proc")
 _CAPABILITIES: Final = {"NET_ADMIN": 12, "NET_RAW": 13}
 """Numbers of capabilities(7)."""
+_SYS_PTRACE: Final = 19
 _LISTEN: Final = "0A"
 _SOCKET_LINK: Final = re.compile(r"socket:\[(\d+)\]")
 
 
-def gather_processes(own: Collection[int], proc: Path = _PROC) -> tuple[Process, ...]:
-    """Every process but kernel threads, those of ``own`` and their children."""
+def sees_all(proc: Path = _PROC) -> bool:
+    """Whether this process may look at every other one, however /proc is mounted (hidepid=)."""
+    return bool(int(_status(proc / "self")["CapEff"], 16) >> _SYS_PTRACE & 1)
+
+
+def gather_processes(own: Collection[int], proc: Path = _PROC) -> tuple[Process, ...] | Unseen:
+    """Every process but kernel threads, those of ``own`` and their children.
+
+    Half a list would look like a whole one: where one may not be looked at, there is none.
+    """
     ours = _link(proc / "self" / "ns" / "user")
     found = []
     for directory in sorted(proc.glob("[0-9]*"), key=lambda path: int(path.name)):
-        with contextlib.suppress(OSError, KeyError, ValueError):  # it ended meanwhile
-            if _is_program(directory):
-                process = _process(directory, own, ours, proc)
-                if process is not None:
-                    found.append(process)
+        try:
+            process = _process(directory, own, ours, proc) if _is_program(directory) else None
+        except PermissionError as error:
+            return Unseen(f"process {directory.name}: {error.strerror}")
+        except (OSError, KeyError, ValueError):
+            continue  # it ended meanwhile
+        if process is not None:
+            found.append(process)
     return tuple(found)
 
 

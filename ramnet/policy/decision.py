@@ -6,7 +6,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ramnet.policy.layout import DENIED, ENABLED, HAS_SOURCE, LOCAL
+from ramnet.policy.layout import AUDIT, DENIED, ENABLED, HAS_SOURCE, LOCAL
 from ramnet.policy.name import ends_in_number
 from ramnet.policy.pattern import Kind, glob_regex
 from ramnet.policy.reader import GLOBS, Reader, Record
@@ -71,6 +71,9 @@ class Policy:
         self.contact: str = reader.contact
         self.digest: str = reader.digest.hex() if reader.flags & HAS_SOURCE else ""
         self.enabled: bool = bool(reader.flags & ENABLED)
+        self.enforced: bool = not reader.flags & AUDIT
+        """False for ``enforce = false``: verdicts are what they would be, and whoever asked for
+        one lets everything pass and records what would have been refused."""
         self.entry_count: int = reader.count
         self.ports: frozenset[int] = reader.ports
         """Ports that entries name, the lowest hundred; most name none and mean every port."""

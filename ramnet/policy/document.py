@@ -28,6 +28,8 @@ class Document(msgspec.Struct, frozen=True):
     contact: str = DEFAULT_CONTACT
     docker_hub: bool = True
     enabled: bool = True
+    enforce: bool = True
+    """False: what would be refused passes and is recorded (``Policy.enforced``)."""
     presets: tuple[str, ...] = ()
     entries: list[Entry] = []
     digest: str = ""
@@ -80,6 +82,7 @@ def _from_own(table: OwnTable, shape: Shape, faults: Faults) -> Document:
         organization=table.organization.strip(),
         contact=table.contact.strip(),
         docker_hub=table.docker_hub,
+        enforce=table.enforce,
         presets=tuple(table.presets),
         entries=read_registries(table.registry, faults),
     )

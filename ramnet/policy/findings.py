@@ -58,6 +58,9 @@ def _on_the_whole(
 ) -> Iterator[Finding]:
     if not document.enabled:
         yield Finding("unrestricted", WARNING, "enabled", "nothing is restricted")
+    elif not document.enforce:
+        text = "nothing is refused; what would be is recorded (ramnet events)"
+        yield Finding("not-enforced", WARNING, "enforce", text)
     if previous_version is not None and document.version <= previous_version:
         text = f"{document.version} does not rise above {previous_version}, the one in force"
         yield Finding("version-not-risen", WARNING, "version", text)

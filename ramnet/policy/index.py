@@ -7,6 +7,7 @@ from ramnet.errors import PolicyError
 from ramnet.policy.document import Document
 from ramnet.policy.entry import Entry
 from ramnet.policy.layout import (
+    AUDIT,
     BYTE_ORDER,
     DENIED,
     ENABLED,
@@ -152,7 +153,7 @@ class IndexBuilder:
                 MAGIC,
                 FORMAT,
                 BYTE_ORDER,
-                (ENABLED if document.enabled else 0) | (HAS_SOURCE if document.digest else 0),
+                _flags(document),
                 0,
                 crc32(self._heap, crc32(self._table)),
                 offset + 8 * len(self._table) + len(self._heap),
@@ -171,6 +172,14 @@ class IndexBuilder:
         head += texts
         HEAD_CRC.pack_into(head, HEAD_CRC_AT, head_crc(bytes(head)))
         return bytes(head), self._table, self._heap
+
+
+def _flags(document: Document) -> int:
+    return (
+        (ENABLED if document.enabled else 0)
+        | (HAS_SOURCE if document.digest else 0)
+        | (0 if document.enforce else AUDIT)
+    )
 
 
 def preset_uses(document: Document) -> list[tuple[PresetUse, str]]:

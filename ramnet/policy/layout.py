@@ -30,6 +30,9 @@ ENABLED: Final = 1
 HAS_SOURCE: Final = 2
 """Header flag: the digest is that of a document."""
 
+AUDIT: Final = 4
+"""Header flag: ``enforce = false``; where it is missing the policy is enforced."""
+
 HEADER: Final = Struct("=8sHHIIIQQQQIIHHHxx32s128s128s128s")
 """magic, format, byte order, flags, crc of head, crc of body, length, version, entries,
 slots, table offset, longest probe, length of organization, length of contact, number of ports,

@@ -31,6 +31,7 @@ class OwnTable(msgspec.Struct, forbid_unknown_fields=True):
     organization: str = DEFAULT_ORGANIZATION
     contact: str = DEFAULT_CONTACT
     docker_hub: bool = True
+    enforce: bool = True
     presets: list[str] = []
     registry: list[Registry] = []
 

@@ -18,6 +18,8 @@ def to_tables(document: Document) -> dict[str, Any]:
         if value != default:
             tables[key] = value
     tables["docker_hub"] = document.docker_hub
+    if not document.enforce:
+        tables["enforce"] = False
     if document.presets:
         tables["presets"] = list(document.presets)
     tables["registry"] = [_entry(entry) for entry in document.entries]

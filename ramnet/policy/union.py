@@ -1,9 +1,9 @@
 """Several documents as one: what any of them allows, less what any of them denies.
 
 The first is for everybody, the others for the groups of the person who is signed in. What is not
-a list of registries (version, organization, contact, ``docker_hub``, ``enabled``) is the first
-one's: a group's document that does not speak of Docker Hub must not open it. One that shall
-allow it lists the preset ``docker-hub``.
+a list of registries (version, organization, contact, ``docker_hub``, ``enabled``, ``enforce``) is
+the first one's: a group's document that does not speak of Docker Hub must not open it. One that
+shall allow it lists the preset ``docker-hub``.
 """
 
 from collections.abc import Sequence

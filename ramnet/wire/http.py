@@ -14,6 +14,7 @@ from .http_model import (
     RequestHead,
     ResponseHead,
 )
+from .http_referrer import read_referrer
 from .http_response import read_response_status
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "ResponseHead",
     "connect_head",
     "forward_head",
+    "read_referrer",
     "read_request_head",
     "read_response_status",
     "write_authority",

@@ -95,6 +95,12 @@ class Packet:
             return ""
         return "".join(flag for bit, flag in enumerate(_TCP_FLAGS) if self.data[at] >> bit & 1)
 
+    @property
+    def is_bare_reset(self) -> bool:
+        """Whether it is the RST alone, without data, by which a kernel answers a segment for a
+        connection that no process has (RFC 9293, 3.10.7.1)."""
+        return self.tcp_flags == "R" and not self.payload
+
     @cached_property
     def payload(self) -> bytes:
         """What TCP or UDP carries."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import socket
@@ -183,20 +182,34 @@ class Ramnet:
         return dict(json.loads(body))
 
     def wait_status(self, wanted: Callable[[dict[str, Any]], bool], seconds: float = 10) -> None:
-        """Ask for the status until it is as wanted; a service that does not answer is not."""
+        """Ask for the status until it is as wanted; a service that does not answer is not.
+
+        Raises LabError with what it said last.
+        """
+        last: object = None
 
         def as_wanted() -> bool:
-            with contextlib.suppress(LabError, KeyError, IndexError, TypeError):
-                return wanted(self.status())
+            nonlocal last
+            try:
+                status = last = self.status()
+                return wanted(status)
+            except (LabError, KeyError, IndexError, TypeError) as error:
+                last = f"{last}; {error!r}"[-4000:] if isinstance(error, LabError) else last
             return False
 
-        wait_until("ramnet status", as_wanted, seconds)
+        try:
+            wait_until("ramnet status", as_wanted, seconds)
+        except LabError as error:
+            raise LabError(f"{error}; the last one: {last}") from None
 
     def set_policy(self, text: str, seconds: float = 10) -> None:
-        """Replace the policy and wait until the status names the document by its SHA-256."""
+        """Replace the policy and wait until the status names the document by its SHA-256, and no
+        fault of one before it."""
         self.write_policy(text)
         digest = hashlib.sha256(text.encode()).hexdigest()
-        self.wait_status(lambda status: digest in json.dumps(status), seconds)
+        self.wait_status(
+            lambda status: digest in json.dumps(status) and not status["policy"]["error"], seconds
+        )
 
     def events(self, *options: str) -> list[dict[str, Any]]:
         """The audit events, oldest first."""

@@ -46,9 +46,8 @@ def forbidden_among(packets: Packets) -> Packets:
     """What left and must not have.
 
     Permitted are TCP to the policy's sites, questions for their names to the vm's resolver, what
-    answers the outside (a service's replies, ICMP errors to whom we may talk to, the bare RST by
-    which a kernel answers a segment for a connection that no process has, RFC 9293 3.10.7.1), and
-    the housekeeping of the link; never anything in which a blocked name stands.
+    answers the outside (a service's replies, ICMP errors to whom we may talk to, a kernel's bare
+    RST), and the housekeeping of the link; never anything in which a blocked name stands.
     """
     return packets.sent_by_vm().without_housekeeping().where(lambda packet: not _permitted(packet))
 
@@ -64,7 +63,7 @@ def _permitted(packet: Packet) -> bool:
     if any(packet.mentions(name) for name in _BLOCKED_NAMES):
         return False
     if packet.protocol == "tcp":
-        if packet.tcp_flags == "R" and not packet.payload:
+        if packet.is_bare_reset:
             return True
         served = packet.ports[0] in (probes.LOCAL_PORT, probes.PUBLISHED_PORT)
         return (

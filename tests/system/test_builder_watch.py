@@ -48,6 +48,11 @@ def told(service: Ramnet, name: str) -> str:
     return ""
 
 
+def fetched(docker: Docker, name: str) -> str:
+    """What a container has printed."""
+    return docker.run("logs", name).out
+
+
 def warned(service: Ramnet, name: str) -> bool:
     return any(name in warning for warning in service.status()["warnings"])
 
@@ -75,6 +80,38 @@ def _time(text: str) -> datetime:
     """Docker tells nanoseconds."""
     seconds, _, fraction = text.removesuffix("Z").partition(".")
     return datetime.fromisoformat(f"{seconds}.{fraction[:6].ljust(6, '0')}+00:00")
+
+
+def test_one_that_fetches_past_the_policy_is_told_within_a_second_of_its_making(
+    watching: Ramnet, lab: Lab, docker: Docker
+) -> None:
+    """Made as buildx makes it (name, image, privileged, state volume), and at work from the start.
+
+    BuildKit's own image cannot be had here; what it fetches with is a real client over the real
+    wire, which the scope's own clients may not reach.
+    """
+    wait_until("the watch", partial(told, watching, "before0"), 30)
+    url = f"http://{at.FILES_BLOCKED.name}/hello.txt"
+    assert "has disallowed access" in lab.vm.run(["curl", "--silent", url]).out
+    took = []
+    with lab.capture() as capture:
+        for number in range(TRIES):
+            name = f"buildx_buildkit_working{number}"
+            volume = ["--volume", f"{name}_state:/var/lib/buildkit"]
+            fetch = ["sh", "-c", f"wget -q -O /got {url}; cat /got; sleep 600"]
+            privileged = ["--cap-add", "NET_ADMIN"]  # of --privileged, what a lab may hand out
+            arguments = ["--detach", "--name", name, *privileged, *volume, IMAGE]
+            docker.run("run", *arguments, *fetch).check()
+            wait_until("its fetch", partial(fetched, docker, name), 30)
+            wait_until("the event", partial(told, watching, name), 30)
+            made = docker.run("inspect", "--format", "{{.Created}}", name).check().out.strip()
+            took.append(_time(told(watching, name)) - _time(made))
+            if took[-1] < timedelta(seconds=1):
+                break
+        reached = capture.settle().sent_by_vm().about(at.FILES_BLOCKED)
+    assert min(took) < timedelta(seconds=1), took
+    assert reached, "it fetched nothing"
+    assert warned(watching, name)
 
 
 def test_it_is_warned_of_until_it_is_gone(watching: Ramnet, docker: Docker) -> None:

@@ -7,19 +7,23 @@ containers of a real dockerd, processes with these capabilities, files where the
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from ramnet.caveats import CAVEATS
+from ramnet.caveats import CAVEATS, State
+from ramnet.trust.keys import KeyFolder, generate
+from ramnet.trust.names import BASE
+from ramnet.trust.publisher import Lifetimes, Repository
 from tests.lab import Docker, Lab, Ramnet, policy_text
 from tests.lab import addresses as at
 from tests.lab.processes import Process, wait_until
-from tests.lab.service import CONFIG, DEFAULT_CONFIG, POLICY
+from tests.lab.service import CONFIG, DEFAULT_CONFIG, POLICY, PROGRAM
 from tests.lab.vm import Vm
 
 pytestmark = pytest.mark.lab
@@ -72,16 +76,22 @@ os.setresgid(65534, 65534, 65534)
 os.setresuid(65534, 65534, 65534)
 cli.main(sys.argv[1:])
 """
-#: Those that nothing has to be looked at for: configuration alone, or design.
-CONFIGURED = {
-    "exemptions",
-    "containers-dns-open",
-    "windows-containers",
-    "push-pull",
-    "cli-fetches",
-    "policy-stale",
-    "sign-in-not-enforced",
-}
+_BLINKERED = ["setpriv", "--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace"]
+SERVER = at.FILES_ALLOWED.name
+SIGNED_CONFIG = f"""{DEFAULT_CONFIG.replace(POLICY, f"https://{SERVER}/policy")}
+[trust]
+root = "/etc/ramnet/root.json"
+"""
+_ODD = DEFAULT_CONFIG.replace(
+    'explicit = ["127.0.0.1:3128"]',
+    f'explicit = ["{at.VM_IPV4}:3128"]\nexplicit_clients = ["192.0.2.0/24"]',
+).replace('netns = "self"', 'netns = "self"\ncgroup = "ramnet-caveats.slice"')
+ODD_CONFIG = f"""{_ODD}
+[session]
+issuer = "https://id.example"
+audience = "ramnet"
+jwks = "/etc/ramnet/jwks.json"
+"""
 
 
 @dataclass
@@ -92,11 +102,15 @@ class Machine:
     ramnet: Ramnet
     started: list[Process]
 
-    def look(self, config: str, policy: str) -> Found:
+    def look(
+        self, config: str, policy: str, *, prefix: Sequence[str] = (), without: str = ""
+    ) -> Found:
         """Without a service: it gathers by itself."""
         self.ramnet.write_config(config)
         self.ramnet.write_policy(policy)
-        return by_code(self.ramnet.command("caveats", "--json").check().out)
+        command = [*prefix, PROGRAM, "caveats", "--json", "--config", CONFIG]
+        environment = {"RAMNET_WITHOUT": without}
+        return by_code(self.vm.run(command, environment=environment).check().out)
 
     def start(self, name: str, *arguments: str) -> Process:
         """A program that sleeps under another name."""
@@ -156,6 +170,88 @@ def bare(lab: Lab, machine: Machine) -> Found:
 
 
 @pytest.fixture(scope="module")
+def odd(machine: Machine, bare: Found) -> Found:
+    """A cgroup that a kernel without these parts cannot match, and an explicit proxy for others."""
+    without = "socket_cgroupv2,meta_cgroup"
+    return machine.look(ODD_CONFIG, policy_text(at.REGISTRY_ALLOWED.name), without=without)
+
+
+@pytest.fixture(scope="module")
+def guest(machine: Machine, bare: Found) -> Found:
+    """Another engine in the scope, and nowhere else."""
+    podman = machine.start("podman")
+    try:
+        return machine.look(DEFAULT_CONFIG, policy_text(at.REGISTRY_ALLOWED.name))
+    finally:
+        podman.stop()
+
+
+@pytest.fixture(scope="module")
+def blinkered(machine: Machine, bare: Found) -> Found:
+    """Root that may not look at others' processes, where /proc does not even show them."""
+    hide = 'mount -t proc -o hidepid=invisible proc /proc && exec "$@"'
+    prefix = ["unshare", "--mount", "sh", "-c", hide, "sh", *_BLINKERED]
+    return machine.look(DEFAULT_CONFIG, policy_text(at.REGISTRY_ALLOWED.name), prefix=prefix)
+
+
+@pytest.fixture(scope="module")
+def puzzling(machine: Machine, bare: Found) -> Found:
+    """Files that are there and cannot be understood, users who stand in no file."""
+    vm, instances = machine.vm, "/run/root/.docker/buildx/instances"
+    kept = vm.path("/etc/nsswitch.conf").read_text()
+    vm.write("/etc/docker/certs.d/broken.example/hosts.toml", "[[[")
+    vm.path("/etc/docker/certs.d/folder.example/hosts.toml").mkdir(parents=True)
+    vm.write(f"{instances}/broken", "{")
+    vm.path(f"{instances}/link").symlink_to("/etc/shadow")
+    vm.write("/etc/nsswitch.conf", f"{kept}group: files sss\npasswd: files sss\n")
+    try:
+        return machine.look(DEFAULT_CONFIG, policy_text(at.REGISTRY_ALLOWED.name))
+    finally:
+        vm.write("/etc/nsswitch.conf", kept)
+        vm.run(["rm", "-rf", "/etc/docker/certs.d", "/run/root/.docker"]).check()
+
+
+@pytest.fixture(scope="module")
+def signed(
+    lab: Lab, machine: Machine, stranger: Found, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Found, Found]]:
+    """A service with a signed policy: before what signs it expires, and after."""
+    keys, site = KeyFolder(tmp_path_factory.mktemp("keys")), lab.inet.web.roots[SERVER] / "policy"
+    machine.vm.write("/etc/ramnet/root.json", generate(keys).to_bytes().decode())
+
+    def publish(seconds: float) -> None:
+        repository = Repository(site, keys, Lifetimes(timestamp=seconds / 86400))
+        repository.publish({BASE: policy_text(at.REGISTRY_ALLOWED.name).encode()})
+
+    def caveats() -> Found:
+        return by_code(machine.ramnet.command("caveats", "--json").check().out)
+
+    def has_expired(status: dict[str, Any]) -> bool:
+        return bool(status["policy"]["signed"]["state"] == "expired")
+
+    publish(600)
+    machine.ramnet.start(config=SIGNED_CONFIG)
+    before = caveats()
+    publish(2)
+    machine.ramnet.command("refresh").check()
+    machine.ramnet.wait_status(has_expired, 30)
+    after = caveats()
+    machine.ramnet.close()
+    yield before, after
+    shutil.rmtree(site)
+
+
+@pytest.fixture(scope="module")
+def fresh(signed: tuple[Found, Found]) -> Found:
+    return signed[0]
+
+
+@pytest.fixture(scope="module")
+def expired(signed: tuple[Found, Found]) -> Found:
+    return signed[1]
+
+
+@pytest.fixture(scope="module")
 def quiet(machine: Machine, bare: Found) -> Found:
     """A scope in whose namespace one program runs, without any capability."""
     machine.vm.run(["touch", "/run/quiet"]).check()
@@ -180,15 +276,22 @@ def hidden(lab: Lab, machine: Machine, bare: Found) -> Found:
 
 @pytest.fixture(scope="module")
 def stranger(lab: Lab, machine: Machine, bare: Found) -> Found:
-    """The same machine, seen by nobody."""
-    machine.ramnet.write_config(DEFAULT_CONFIG)
+    """The same machine, seen by nobody, and no policy fetched yet."""
+    machine.ramnet.write_config(SIGNED_CONFIG)
     machine.ramnet.write_policy("")
     command = [sys.executable, "-c", _UNPRIVILEGED, "caveats", "--json", "--config", CONFIG]
     return by_code(machine.vm.run(command).check().out)
 
 
 @pytest.fixture(scope="module")
-def busy(lab: Lab, machine: Machine, quiet: Found, hidden: Found, stranger: Found) -> Found:
+def others(request: pytest.FixtureRequest) -> None:
+    """All machines but the busy one."""
+    for name in ("odd", "guest", "blinkered", "quiet", "hidden", "puzzling", "signed"):
+        request.getfixturevalue(name)
+
+
+@pytest.fixture(scope="module")
+def busy(lab: Lab, machine: Machine, others: None) -> Found:
     """Everything at once; after the others, since it changes the machine."""
     _configure(machine)
     lab.docker.run("pull", IMAGE).check()  # while it has no proxy
@@ -236,114 +339,196 @@ def _run_containers(docker: Docker) -> None:
         docker.run(*how, "--name", name, *arguments, "sleep", "600").check()
 
 
+A, COVERED, NO, UNKNOWN = State.ACTIVE, State.COVERED, State.ABSENT, State.UNKNOWN
+TRIPLES = [
+    ("policy-unrestricted", A, "quiet", f"{POLICY}: enabled = false"),
+    ("policy-unrestricted", NO, "bare", ""),
+    ("policy-unrestricted", UNKNOWN, "hidden", f"{POLICY}:1: registry"),
+    ("buildx-docker-container", A, "busy", "container buildx_buildkit_x0: BuildKit builder x0"),
+    ("buildx-docker-container", NO, "bare", ""),
+    ("buildx-docker-container", UNKNOWN, "hidden", "containers of dockerd (pid"),
+    ("kubernetes", A, "busy", "kubelet (pid"),
+    ("kubernetes", A, "busy", "container node: of kind"),
+    ("kubernetes", NO, "bare", ""),
+    ("kubernetes", UNKNOWN, "hidden", "containers of dockerd (pid"),
+    ("kubernetes", UNKNOWN, "blinkered", "CAP_SYS_PTRACE"),
+    ("other-engines", A, "busy", "is in no scope"),
+    ("other-engines", A, "busy", "is in scope dockerd, and restricted with it"),
+    ("other-engines", COVERED, "guest", "podman (pid"),
+    ("other-engines", NO, "bare", ""),
+    ("other-engines", UNKNOWN, "hidden", "/run/none"),
+    ("other-engines", UNKNOWN, "blinkered", "CAP_SYS_PTRACE"),
+    ("exemptions", A, "busy", "[[exempt]] uid=0 proto=udp port=123"),
+    ("exemptions", NO, "bare", ""),
+    ("privileged-containers", A, "busy", "container strong (stopped): --privileged"),
+    ("privileged-containers", A, "busy", "container able (stopped): --cap-add SYS_ADMIN"),
+    ("privileged-containers", NO, "bare", ""),
+    ("privileged-containers", UNKNOWN, "hidden", "containers of dockerd (pid"),
+    ("host-access-containers", A, "busy", "container socket: has /run/docker.sock"),
+    ("host-access-containers", A, "busy", "container pids: --pid host"),
+    ("host-access-containers", NO, "bare", ""),
+    ("host-access-containers", UNKNOWN, "hidden", "containers of dockerd (pid"),
+    ("host-network-containers", A, "busy", "container near: --network host"),
+    ("host-network-containers", NO, "bare", ""),
+    ("host-network-containers", UNKNOWN, "hidden", "containers of dockerd (pid"),
+    ("docker-group", A, "busy", "/run/docker.sock: group docker: dev"),
+    ("docker-group", NO, "bare", ""),
+    ("docker-group", UNKNOWN, "hidden", "docker.sock: No such file"),
+    ("docker-group", UNKNOWN, "puzzling", "members of group docker that sss may name"),
+    ("mark-or-uid-forgery", A, "busy", "has CAP_NET_ADMIN"),
+    ("mark-or-uid-forgery", NO, "quiet", ""),
+    ("mark-or-uid-forgery", UNKNOWN, "hidden", "/run/none"),
+    ("mark-or-uid-forgery", UNKNOWN, "blinkered", "CAP_SYS_PTRACE"),
+    ("raw-sockets", A, "busy", "AF_PACKET socket of python"),
+    ("raw-sockets", A, "busy", "has CAP_NET_RAW"),
+    ("raw-sockets", NO, "quiet", ""),
+    ("raw-sockets", UNKNOWN, "hidden", "/run/none"),
+    ("raw-sockets", UNKNOWN, "blinkered", "CAP_SYS_PTRACE"),
+    ("local-forwarders", A, "busy", "docker-registry (pid"),
+    ("local-forwarders", A, "busy", "listens on 127.0.0.1:5055"),
+    ("local-forwarders", A, "busy", "container cache: pull-through cache of https://elsewhere.exa"),
+    ("local-forwarders", NO, "bare", ""),
+    ("local-forwarders", UNKNOWN, "hidden", "/run/none"),
+    ("insecure-registries", A, "busy", "198.51.100.0/24"),
+    ("insecure-registries", A, "busy", "plain.example:5000"),
+    ("insecure-registries", NO, "bare", ""),
+    ("insecure-registries", UNKNOWN, "hidden", "configuration of dockerd (pid"),
+    ("registry-mirrors", A, "busy", "https://mirror.example"),
+    ("registry-mirrors", NO, "bare", ""),
+    ("registry-mirrors", UNKNOWN, "hidden", "configuration of dockerd (pid"),
+    (
+        "registry-redirections",
+        A,
+        "busy",
+        "odd.example/hosts.toml sends odd.example to https://other",
+    ),
+    ("registry-redirections", NO, "bare", ""),
+    ("registry-redirections", UNKNOWN, "puzzling", "broken.example/hosts.toml: it is not TOML"),
+    ("registry-redirections", UNKNOWN, "puzzling", "folder.example/hosts.toml: Is a directory"),
+    ("containers-dns-open", A, "busy", 'containers_dns = "allow"'),
+    ("containers-dns-open", NO, "bare", ""),
+    ("broad-hosts", A, "busy", "storage.googleapis.com is shared by all tenants"),
+    ("broad-hosts", NO, "bare", ""),
+    ("broad-hosts", UNKNOWN, "hidden", f"{POLICY}:1: registry"),
+    ("policy-stale", A, "expired", "expired: it expired at "),
+    ("policy-stale", NO, "fresh", ""),
+    ("policy-stale", NO, "bare", ""),
+    ("policy-stale", UNKNOWN, "stranger", "the service is not running"),
+    ("sign-in-not-enforced", A, "odd", "[session] enforce = false"),
+    ("sign-in-not-enforced", NO, "bare", ""),
+    ("wsl-all-distributions", A, "odd", "this kernel cannot tell the cgroup apart"),
+    ("wsl-all-distributions", NO, "bare", ""),
+    ("wsl-all-distributions", UNKNOWN, "hidden", "/run/none"),
+    ("buildx-kubernetes", A, "busy", "/run/dev/.docker/buildx/instances/far: driver kubernetes"),
+    ("buildx-kubernetes", A, "busy", "kubeconfig /run/dev/.kube/config"),
+    ("buildx-kubernetes", NO, "bare", ""),
+    ("buildx-kubernetes", UNKNOWN, "puzzling", "instances/broken: it is no builder of buildx's"),
+    ("buildx-kubernetes", UNKNOWN, "puzzling", "instances/link: Too many levels of symbolic link"),
+    ("buildx-kubernetes", UNKNOWN, "puzzling", "homes of users that sss may name"),
+    ("windows-containers", UNKNOWN, "odd", "192.0.2.2:3128 can be reached from outside"),
+    ("embedded-dns-shared", UNKNOWN, "hidden", "did not tell its version"),
+    ("docker-proxies", A, "busy", "names the proxy 192.0.2.77:8080"),
+    ("docker-proxies", NO, "bare", ""),
+    ("docker-proxies", UNKNOWN, "hidden", "configuration of dockerd (pid"),
+    ("no-proxy", A, "busy", "past.example"),
+    ("no-proxy", NO, "bare", ""),
+    ("no-proxy", UNKNOWN, "hidden", "configuration of dockerd (pid"),
+    ("kernel-capabilities", A, "odd", "tier redirect: "),
+    ("kernel-capabilities", UNKNOWN, "hidden", "/run/none"),
+    ("domain-fronting", A, "busy", "cdn.registry.gitlab-static.net"),
+    ("domain-fronting", NO, "quiet", ""),
+    ("domain-fronting", UNKNOWN, "hidden", f"{POLICY}:1: registry"),
+    ("push-pull", A, "busy", "/etc/ramnet/policy.toml"),
+    ("cli-fetches", A, "busy", "scope dockerd: by namespace"),
+]
+"""Code, state, the machine that is in it, and words of the evidence."""
+
+BY_PARTS = {
+    ("embedded-dns-shared", A): "test_embedded_dns_is_as_its_dockerd_is",
+    ("embedded-dns-shared", NO): "test_embedded_dns_is_as_its_dockerd_is",
+    ("windows-containers", A): "test_windows_containers_are_as_the_kernel_is",
+    ("windows-containers", NO): "test_windows_containers_are_as_the_kernel_is",
+    ("kernel-capabilities", NO): "test_a_running_service_tells_how_it_enforces_and_which_processes"
+    "_are_its_own",
+}
+"""Which of them is seen hangs on kernel, Docker and nftables of the machine that runs the tests
+(WSL's and LinuxKit's; 28 on; 1.0.7 on): these tests hold the report to what is there, and
+tests/unit/caveats walks the rest."""
+
+
 @pytest.mark.parametrize(
-    ("code", "words"),
-    [
-        ("buildx-docker-container", "container buildx_buildkit_x0: BuildKit builder x0"),
-        ("kubernetes", "kubelet (pid"),
-        ("kubernetes", "container node: of kind"),
-        ("other-engines", "conmon (pid"),
-        ("other-engines", "is in no scope"),
-        ("other-engines", "is in scope dockerd, and restricted with it"),
-        ("exemptions", "[[exempt]] uid=0 proto=udp port=123"),
-        ("privileged-containers", "container strong (stopped): --privileged"),
-        ("privileged-containers", "container able (stopped): --cap-add SYS_ADMIN"),
-        ("host-access-containers", "container socket: has /run/docker.sock"),
-        ("host-access-containers", "container pids: --pid host"),
-        ("host-network-containers", "container near: --network host"),
-        ("docker-group", "/run/docker.sock: group docker: dev"),
-        ("mark-or-uid-forgery", "has CAP_NET_ADMIN"),
-        ("raw-sockets", "AF_PACKET socket of python"),
-        ("raw-sockets", "has CAP_NET_RAW"),
-        ("local-forwarders", "docker-registry (pid"),
-        ("local-forwarders", "listens on 127.0.0.1:5055"),
-        ("local-forwarders", "container cache: pull-through cache of https://elsewhere.example"),
-        ("insecure-registries", "198.51.100.0/24"),
-        ("insecure-registries", "plain.example:5000"),
-        ("registry-mirrors", "https://mirror.example"),
-        ("registry-redirections", "odd.example/hosts.toml sends odd.example to https://other"),
-        ("containers-dns-open", 'containers_dns = "allow"'),
-        ("broad-hosts", "storage.googleapis.com is shared by all tenants"),
-        ("buildx-kubernetes", "/run/dev/.docker/buildx/instances/far: driver kubernetes"),
-        ("buildx-kubernetes", "kubeconfig /run/dev/.kube/config"),
-        ("docker-proxies", "names the proxy 192.0.2.77:8080"),
-        ("no-proxy", "past.example"),
-        ("domain-fronting", "cdn.registry.gitlab-static.net"),
-        ("push-pull", "/etc/ramnet/policy.toml"),
-        ("cli-fetches", "scope dockerd: by namespace"),
-    ],
+    ("code", "state", "machine_in_it", "words"),
+    TRIPLES,
+    ids=[f"{code}-{state}-{where}" for code, state, where, _ in TRIPLES],
 )
-def test_active(busy: Found, code: str, words: str) -> None:
-    assert busy[code]["state"] == "active"
-    assert any(words in line for line in busy[code]["evidence"]), busy[code]["evidence"]
+def test_state(
+    request: pytest.FixtureRequest, code: str, state: State, machine_in_it: str, words: str
+) -> None:
+    found: Found = request.getfixturevalue(machine_in_it)
+    report = found[code]
+    assert report["state"] == state, report["evidence"]
+    if words:
+        assert any(words in line for line in report["evidence"]), report["evidence"]
+    else:
+        assert report["evidence"] == []
 
 
-def test_an_unrestricted_policy(quiet: Found) -> None:
-    report = quiet["policy-unrestricted"]
-    assert report["state"] == "active"
-    assert report["evidence"] == [f"{POLICY}: enabled = false"]
-
-
-ABSENT_BY_QUIET = {"raw-sockets", "mark-or-uid-forgery", "domain-fronting"}
-ALWAYS_ACTIVE = {"push-pull", "cli-fetches"}
-BY_KERNEL = {"kernel-capabilities", "wsl-all-distributions", "windows-containers"}
-"""On the machine's own kernel; their states are walked in tests/unit."""
+def test_every_state_that_a_caveat_can_come_to_has_a_test() -> None:
+    reachable = {(caveat.code, state) for caveat in CAVEATS for state in caveat.states}
+    assert reachable == {(code, state) for code, state, _, _ in TRIPLES} | BY_PARTS.keys()
+    assert all(callable(globals().get(name)) for name in BY_PARTS.values())
 
 
 @pytest.mark.parametrize(
-    "code", [c.code for c in CAVEATS if c.code not in ALWAYS_ACTIVE | BY_KERNEL]
+    "name", ["bare", "odd", "guest", "blinkered", "quiet", "hidden", "puzzling", "stranger", "busy"]
 )
-def test_absent(bare: Found, quiet: Found, code: str) -> None:
-    report = (quiet if code in ABSENT_BY_QUIET else bare)[code]
-    assert (report["state"], report["evidence"]) == ("absent", [])
+def test_no_machine_is_in_a_state_that_its_caveat_does_not_name(
+    request: pytest.FixtureRequest, name: str
+) -> None:
+    found: Found = request.getfixturevalue(name)
+    for caveat in CAVEATS:
+        assert found[caveat.code]["state"] in caveat.states, caveat.code
 
 
-_OF_DOCKER = (
-    "buildx-docker-container",
-    "privileged-containers",
-    "host-access-containers",
-    "host-network-containers",
-    "docker-group",
-    "insecure-registries",
-    "registry-mirrors",
-    "docker-proxies",
-    "no-proxy",
-    "embedded-dns-shared",
-    "local-forwarders",
-)
-
-
-@pytest.mark.parametrize("code", [*_OF_DOCKER, "kubernetes"])
-def test_unknown_without_dockers_socket(hidden: Found, code: str) -> None:
-    report = hidden[code]
-    assert report["state"] == "unknown"
-    assert any("dockerd (pid" in line or "docker.sock" in line for line in report["evidence"])
+OPEN = {"windows-containers"}
+"""Unknown for what is configured, not for what may not be looked at."""
 
 
 @pytest.mark.parametrize(
-    ("code", "words"),
-    [
-        ("raw-sockets", "/run/none"),
-        ("mark-or-uid-forgery", "/run/none"),
-        ("other-engines", "/run/none"),
-        ("local-forwarders", "/run/none"),
-        ("kernel-capabilities", "/run/none"),
-        ("wsl-all-distributions", "/run/none"),
-        ("policy-unrestricted", f"{POLICY}:1: registry"),
-        ("broad-hosts", f"{POLICY}:1: registry"),
-        ("domain-fronting", f"{POLICY}:1: registry"),
-    ],
+    "code", [c.code for c in CAVEATS if UNKNOWN in c.states if c.code not in OPEN]
 )
-def test_unknown_without_the_rest(hidden: Found, code: str, words: str) -> None:
-    report = hidden[code]
-    assert report["state"] == "unknown"
-    assert any(words in line for line in report["evidence"]), report["evidence"]
-
-
-@pytest.mark.parametrize("code", [c.code for c in CAVEATS if c.code not in CONFIGURED])
 def test_unknown_to_who_may_not_look(stranger: Found, code: str) -> None:
-    assert stranger[code]["state"] == "unknown"
+    assert stranger[code]["state"] == UNKNOWN
     assert stranger[code]["evidence"]
+
+
+def test_embedded_dns_is_as_its_dockerd_is(lab: Lab, machine: Machine, bare: Found) -> None:
+    version = lab.docker.run("version", "--format", "{{.Server.Version}}").check().out.strip()
+    report = machine.look(DEFAULT_CONFIG, policy_text())["embedded-dns-shared"]
+    shared = int(version.partition(".")[0]) >= 28
+    assert report["state"] == (A if shared else NO)
+    assert all(version in line for line in report["evidence"])
+    assert len(report["evidence"]) == shared
+
+
+def test_windows_containers_are_as_the_kernel_is(machine: Machine, bare: Found) -> None:
+    release = machine.vm.run(["uname", "--kernel-release"]).check().out.strip()
+    report = bare["windows-containers"]
+    inside = "microsoft" in release.lower() or "linuxkit" in release.lower()
+    assert report["state"] == (A if inside else NO)
+    assert all(release in line for line in report["evidence"])
+
+
+def test_many_processes_do_not_slow_it_down(machine: Machine, busy: Found) -> None:
+    """0.4 s on a quiet machine, the start of Python included; the bound is for a busy one."""
+    many = "for n in $(seq 300); do sleep 600 & done; echo open; wait"
+    process = machine.vm.start(["sh", "-c", many], log="many")
+    machine.started.append(process)
+    wait_until("300 processes", lambda: process.log().endswith("open\n"))
+    machine.ramnet.write_config(BUSY_CONFIG)
+    took = [machine.ramnet.command("caveats", "--json").check().seconds for _ in range(3)]
+    process.stop()
+    assert min(took) < 5, took
 
 
 def test_a_running_service_tells_how_it_enforces_and_which_processes_are_its_own(

@@ -65,7 +65,8 @@ def test_nothing_leaves_between_hold_and_the_first_verdict(
         assert not vm.run([*_CURL, _HELLO]).ok
         ramnet.start(POLICY)
         vm.run([*_CURL, _HELLO]).check()
-    left = [packet for packet in stray(capture) if packet.time > held]
+    # A SYN+ACK that a server sends again, for a connection that hold has cut, gets a bare RST.
+    left = stray(capture).where(lambda packet: packet.time > held and not packet.is_bare_reset)
     assert not left
 
 

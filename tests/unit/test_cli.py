@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ramnet import cli
-from ramnet.audit import Event, EventLog
+from ramnet.audit import Event, EventLog, Redirect
 from ramnet.cli import service
 from ramnet.daemon import client
 
@@ -85,6 +86,7 @@ def test_check_json(machine: Machine) -> None:
         "outcome": "denied",
         "entry": "old.corp.example",
         "local": False,
+        "enforced": True,
     }
     assert allowed["allowed"] is True
     assert allowed["port"] is None
@@ -109,7 +111,9 @@ def test_a_broken_configuration_is_a_usage_error(machine: Machine) -> None:
     machine.config.write_text("polcy = 1\n")
     result = machine.run("check", "ghcr.io")
     assert result.exit_code == 2
-    assert result.stderr == f"ramnet: {machine.config}: polcy: unknown key\n"
+    assert (
+        result.stderr == f"ramnet: {machine.config}: polcy: unknown key; did you mean 'policy'?\n"
+    )
 
 
 def test_nothing_heavy_is_loaded_for_a_check(machine: Machine) -> None:
@@ -208,19 +212,73 @@ def test_events(machine: Machine) -> None:
     assert json.loads(denied)["port"] == 443
 
 
-def test_events_follow(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_follow(machine: Machine) -> None:
+    """Woken by the kernel: a log that comes late, one that is rotated, and the filters."""
+    command = [sys.executable, "-m", "ramnet.entry", "events", "-f", "--json"]
+    options = ["--host", "a.example", "--denied", "--config", str(machine.config)]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        try:
+            log = machine.log()
+            log = EventLog(log.path, max_bytes=1000)
+            for number in range(20):
+                for name, verdict in (("a.example", "refused"), ("b.example", "refused")):
+                    log.write(
+                        Event(
+                            scope="dockerd",
+                            kind="dns",
+                            name=f"{number}.{name}",
+                            verdict=verdict,  # type: ignore[arg-type]
+                        )
+                    )
+                line = json.loads(following.stdout.readline())
+                assert line["name"] == f"{number}.a.example"
+        finally:
+            following.send_signal(signal.SIGINT)
+        assert following.stdout.read() == ""
+        assert following.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "names"),
+    [
+        ([], 0, ["a.example", "b.example", "a.other"]),
+        (["--host", "example"], 0, ["a.example", "b.example"]),
+        (["--host", "a.*"], 0, ["a.example", "a.other"]),
+        (["--verdict", "allowed", "--verdict", "info"], 0, ["a.example", "a.other"]),
+        (["--scope", "service"], 0, []),
+        (["--scope", "wsl"], 2, []),
+        (["--since", "1h"], 0, ["b.example", "a.other"]),
+        (["--since", "soon"], 2, []),
+    ],
+)
+def test_events_filters(machine: Machine, options: list[str], code: int, names: list[str]) -> None:
     log = machine.log()
-    log.write(Event(scope="dockerd", kind="dns", name="before", verdict="refused"))
-    pauses = iter(["during", "after"])
+    old = "2020-01-01T00:00:00.000Z"
+    log.write(Event(time=old, scope="dockerd", kind="dns", name="a.example", verdict="allowed"))
+    log.write(Event(scope="dockerd", kind="dns", name="b.example", verdict="refused"))
+    log.write(Event(scope="dockerd", kind="dns", name="a.other", verdict="info"))
+    result = machine.run("events", "--json", *options)
+    assert result.exit_code == code
+    assert [json.loads(line)["name"] for line in result.stdout.splitlines()] == names
 
-    def pause(_: float) -> None:
-        if (name := next(pauses, None)) is None:
-            raise KeyboardInterrupt
-        log.write(Event(scope="dockerd", kind="dns", name=name, verdict="refused"))
 
-    monkeypatch.setattr("ramnet.cli.facts.time.sleep", pause)
-    lines = machine.run("events", "-f").stdout.splitlines()
-    assert [line.split()[-1] for line in lines if line] == ["before", "during", "after"]
+def test_suggest(machine: Machine) -> None:
+    log = machine.log()
+    log.write(Event(scope="dockerd", kind="tls", name="cdn.example", port=443, verdict="refused"))
+    assert machine.run("suggest").exit_code == 0
+    redirect = Redirect(by="registry.corp.example", proof="referrer")
+    log.write(
+        Event(
+            scope="dockerd", kind="http", name="cdn.example", port=443, verdict="info",
+            redirect=redirect,
+        )
+    )  # fmt: skip
+    result = machine.run("suggest")
+    assert result.exit_code == 1
+    assert "registry.corp.example redirected to cdn.example" in result.stdout
+    assert '[[registry]]\n    host = "cdn.example"' in result.stdout
+    assert machine.run("suggest", "--since", "2999-01-01").exit_code == 0
 
 
 def test_events_without_any(machine: Machine) -> None:

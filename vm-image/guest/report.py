@@ -15,6 +15,15 @@ from typing import Final
 Check = Callable[[], None]
 LIMIT: Final = 180.0
 """Seconds for what should be soon; QEMU may be emulating, and other machines be busy."""
+_SINCE: Final = "--cursor-file=/run/vm-explained"
+_UNITS: Final = (
+    "ramnet-hold.service",
+    "ramnet.service",
+    "ramnet-ca.service",
+    "containerd.service",
+    "docker.socket",
+    "docker.service",
+)
 
 
 class CheckError(Exception):
@@ -37,9 +46,13 @@ def say(word: str, name: str, rest: str = "") -> None:
 
 
 def explain() -> None:
-    """The newest words of all services, on the console."""
-    command = ("journalctl", "--boot", "--no-pager", "--lines=60", "--output=short-monotonic")
-    print(run(*command).text, file=sys.stderr, flush=True)
+    """All that the services said since the last time, and how they are, on the console."""
+    for command in (
+        ("journalctl", "--boot", "--no-pager", "--output=short-monotonic", _SINCE),
+        ("systemctl", "--no-pager", "--full", "--lines=0", "status", *_UNITS),
+        ("systemctl", "--no-pager", "list-jobs"),
+    ):
+        print(f"== {' '.join(command)}\n{run(*command).text}", file=sys.stderr, flush=True)
 
 
 def check(name: str, function: Check) -> None:

@@ -13,11 +13,13 @@ installed() {
 }
 
 installed >"$names"
-# shellcheck disable=SC2086  # a list of names
-APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get update -q=2 >/dev/null
-# shellcheck disable=SC2086,SC2046
-APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get install -q=2 --yes -o DPkg::Chroot-Directory="$root" \
-    $(echo "$packages" | tr , ' ') >/dev/null
+apt_get() {
+    APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -q=2 \
+        -o "Acquire::Check-Valid-Until=${CHECK_VALID_UNTIL:-true}" "$@" >/dev/null
+}
+apt_get update
+# shellcheck disable=SC2046  # a list of names
+apt_get install --yes -o DPkg::Chroot-Directory="$root" $(echo "$packages" | tr , ' ')
 for package in $(installed | LC_ALL=C comm -13 "$names" -); do
     chroot "$root" dpkg-query --listfiles "$package"
 done | grep --invert-match '^/etc/apparmor.d' | sed -n 's|^/|./|p' | LC_ALL=C sort -u | while read -r path; do

@@ -10,8 +10,13 @@ output=$(realpath "$output")
 
 take() { # ROOT
     root=$1
-    release=$(cd "$root/boot" && printf '%s\n' vmlinuz-* | sort --version-sort | tail -n 1)
-    release=${release#vmlinuz-}
+    # Newer packages keep the kernel beside its modules.
+    release=$(find "$root/boot" "$root/usr/lib/modules" "$root/lib/modules" -name 'vmlinuz*' \
+        2>/dev/null | sed 's|/vmlinuz$||; s|.*/vmlinuz-||; s|.*/||' | sort --version-sort | tail -n 1)
+    for image in "$root/boot/vmlinuz-$release" "$root"/usr/lib/modules/"$release"/vmlinuz \
+        "$root"/lib/modules/"$release"/vmlinuz; do
+        [ -f "$image" ] && cp "$image" "$output/vmlinuz" && break
+    done
     modules=$(mktemp -d)
     trap 'rm -rf "$modules"' EXIT
     mkdir -p "$modules/usr/lib/modules"
@@ -26,7 +31,6 @@ take() { # ROOT
     depmod --basedir "$modules" "$release"
     rm "$modules/lib"
     "$here/pack.sh" "$modules" "$output/modules.cpio"
-    cp "$root/boot/vmlinuz-$release" "$output/vmlinuz"
     echo "$release" >"$output/release"
 }
 
@@ -35,10 +39,8 @@ if [ "$suite" = --take ]; then
     exit
 fi
 fetch() { # PACKAGE
-    mmdebstrap --variant=extract --format=null --include="$1" \
-        --aptopt='APT::Install-Recommends "false"' \
-        --extract-hook="$here/build_kernel.sh --take $output \"\$1\"" \
-        "$suite" >/dev/null
+    "$here/bootstrap.sh" "$suite" - --variant=extract --format=null --include="$1" \
+        --extract-hook="$here/build_kernel.sh --take $output \"\$1\""
 }
 
 package=linux-image-cloud-amd64

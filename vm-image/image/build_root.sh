@@ -3,8 +3,6 @@
 # usage: build_root.sh SUITE RAMNET.deb DIRECTORY
 #   DIRECTORY/root.cpio    the image's root, without a kernel
 #   DIRECTORY/tests.cpio   test hosts' programs, to be laid over it (docker-registry, dnsmasq, ...)
-#
-# mmdebstrap asks the package mirror that apt's defaults name, and nobody else.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 suite=$1 deb=$(realpath "$2") output=$3
@@ -17,9 +15,7 @@ packages=$packages,docker.io,apparmor,util-linux,mount
 tools=docker-registry,dnsmasq-base,tcpdump,busybox-static,e2fsprogs
 
 # shellcheck disable=SC2016  # mmdebstrap's shell has $1
-mmdebstrap --variant=apt --format=null --include="$packages" \
-    --aptopt='APT::Install-Recommends "false"' \
-    --aptopt='Acquire::Languages "none"' \
+"$here/bootstrap.sh" "$suite" - --variant=apt --format=null --include="$packages" \
     --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     --dpkgopt='path-exclude=/usr/share/man/*' \
@@ -31,5 +27,4 @@ mmdebstrap --variant=apt --format=null --include="$packages" \
     --customize-hook='chroot "$1" dpkg --install /ramnet.deb && rm "$1/ramnet.deb"' \
     --customize-hook="$here/settle.sh \"\$1\" $here" \
     --customize-hook="$here/pack.sh \"\$1\" $output/root.cpio" \
-    --customize-hook="$here/add_tools.sh \"\$1\" $output/tests.cpio $tools" \
-    "$suite" >/dev/null
+    --customize-hook="$here/add_tools.sh \"\$1\" $output/tests.cpio $tools"

@@ -25,6 +25,7 @@ libraries() {
     ln -sfn /usr/bin/python3 "$lib/bin/python3"
     printf 'home = /usr/bin\ninclude-system-site-packages = false\n' >"$lib/pyvenv.cfg"
     put 755 "$here/package/ramnet" /usr/bin
+    put 755 "$here/package/docker-ram" /usr/libexec/docker/cli-plugins
     for program in hold in-scope init iptables; do
         put 755 "$here/lib/$program" /usr/lib/ramnet
     done

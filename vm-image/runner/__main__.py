@@ -1,14 +1,21 @@
 """``python -m runner``: boot the image of one suite on one kernel; exit 0 if every check was ok."""
 
 import argparse
+import re
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Final
 
 from runner import images, lab
 from runner.machine import Boot, choose_accelerator
 from runner.scenarios import SCENARIOS, Outcome, Scenario, play
+
+_TELLING: Final = re.compile(
+    r"ramnet(-\w+)?(\.service|\[|:)|ordering cycle|[Ff]ailed|panic|Traceback|level=(error|fatal)"
+)
+_EXCERPT: Final = 80
 
 
 def _say(line: str) -> None:
@@ -58,15 +65,28 @@ def _one(scenario: Scenario, base: Boot, accelerator: str, cut: float | None) ->
     if scenario.disk:
         boot = boot._replace(disk=images.make_disk(base.directory / "disk", scenario.disk))
     outcome = play(scenario, boot, accelerator, _say, cut)
+    if not outcome.passed:
+        _explain(outcome, images.BUILD / "logs" / f"{base.kernel.parent.name}-{scenario.name}.log")
     _say(f"# {scenario.name}: {'passed' if outcome.passed else 'FAILED'} "
          f"in {time.monotonic() - began:.0f} s")  # fmt: skip
     return outcome
 
 
+def _explain(outcome: Outcome, log: Path) -> None:
+    """The whole console into a file, and of it what is likely to tell."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(outcome.console)
+    telling = [line for line in outcome.console.splitlines() if _TELLING.search(line)]
+    for line in telling[:_EXCERPT]:
+        _say(f"    {line[:300]}")
+    _say(f"# the console, {len(telling)} such lines and all others: {log}")
+
+
 def main() -> int:
     """The exit status."""
     options = _arguments()
-    wanted = [s for s in SCENARIOS if not options.scenario or s.name in options.scenario]
+    names = options.scenario or [s.name for s in SCENARIOS if not s.asked_for]
+    wanted = [s for s in SCENARIOS if s.name in names]
     kernel = images.find_kernel(options.kernel or options.suite)
     outcomes = run(options.suite, kernel, wanted, options.extra, options.cut)
     return 0 if all(outcome.passed for outcome in outcomes) else 1

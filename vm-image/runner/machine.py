@@ -4,7 +4,7 @@ import os
 import selectors
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -101,10 +101,3 @@ def choose_accelerator(boot: Boot) -> str:
     finally:
         machine.cut()
     return "tcg,thread=multi"
-
-
-def tail(path: Path, lines: int = 150) -> Sequence[str]:
-    """The end of a console, for whoever has to find out."""
-    if not path.exists():
-        return []
-    return path.read_text(errors="replace").splitlines()[-lines:]

@@ -7,12 +7,12 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
+from ramnet.audit import Redirect
 from ramnet.gate.denial.answer import ESTABLISHED, http_answer, refusal
 from ramnet.gate.proxy import limits
 from ramnet.gate.proxy.conversation import Forward
 from ramnet.gate.proxy.decision import (
     Action,
-    ByAddress,
     Connect,
     Converse,
     DenyHttp,
@@ -23,8 +23,11 @@ from ramnet.gate.proxy.decision import (
     Proxied,
     ProxiedSocks,
     Role,
+    WouldDeny,
     decide_opening,
+    unless_recorded,
 )
+from ramnet.gate.proxy.destination import Destination
 from ramnet.gate.proxy.dial import DialError, addresses_of
 from ramnet.gate.proxy.flow import Flow
 from ramnet.gate.proxy.opening import Opening, read_opening
@@ -105,8 +108,20 @@ class Connection:
                 await self.answer_400(action.words)
             case Drop():
                 raise DroppedError(action.kind, action.reason)
-            case ByAddress():
-                raise DroppedError("opaque", "no name, and no allowed name has this address")
+            case WouldDeny():
+                await self._pass_recorded(action)
+
+    def unless_recorded(self, action: Action) -> Action:
+        """``action``, or that it passes where the policy says ``enforce = false``."""
+        return unless_recorded(action, self.role, self.services.judge)
+
+    async def _pass_recorded(self, action: WouldDeny) -> None:
+        self.flow.unrestricted = True
+        self.flow.would_deny(action.kind, None, action.reason)
+        if self.flow.relay is not None:
+            self.flow.relay.pass_up()
+        elif self.flow.destination is not None:
+            self.join(await self.services.dial_address(self.flow.destination)).start()
 
     # Joining.
 
@@ -117,18 +132,40 @@ class Connection:
             services.engine, services.pipes, self.flow.client, upstream, self.flow.relayed
         )
         self.flow.relay, self.flow.handed_over = relay, True
+        self.flow.joined()
         return relay
 
     async def relay_to(self, ruling: Ruling) -> Relay:
         """The relay to the addresses of ``ruling``'s name: the one there is, where it leads
         there; else a new one, not yet started (see ``join``)."""
         relay = self.flow.relay
-        if relay is not None and await self._leads_to(ruling):
+        if relay is not None and (ruling.would_deny or await self._leads_to(ruling)):
             return relay
         if relay is not None:
             self.take_back("another name than the one that is joined already")
-        dial = self.services.upstreams.dial
-        return self.join(await dial(ruling.name, ruling.port, self.address))
+        return self.join(await self._dial_named(ruling))
+
+    async def _dial_named(self, ruling: Ruling) -> socket.socket:
+        """Our own resolution of the name; with ``enforce = false`` what it would refuse or does
+        not find goes where the client meant it."""
+        services, meant = self.services, self._meant()
+        if meant is not None and ruling.would_deny:
+            return await services.dial_address(meant)
+        try:
+            return await services.upstreams.dial(ruling.name, ruling.port, self.address)
+        except DialError as error:
+            if meant is None:
+                raise
+            self.flow.unrestricted = True
+            self.flow.would_deny(self.flow.kind, ruling, str(error))
+            return await services.dial_address(meant)
+
+    def _meant(self) -> Destination | None:
+        """Where to go without a name of ours; None where that is nowhere, or not to be."""
+        meant = self.flow.destination
+        if self.role is not Role.FAR or meant is None or self.services.judge.enforces:
+            return None
+        return None if self.services.nearness.is_sinkhole(meant.address) else meant
 
     async def _leads_to(self, ruling: Ruling) -> bool:
         if self.role is Role.GIVEN:
@@ -238,6 +275,7 @@ class Connection:
             raise DroppedError("socks", str(error)) from None
         if not ruling.allowed:
             self.flow.refuse("socks", ruling)
+            self._tell_redirect(ruling, self._by_time())
             await server.answer(Reply.NOT_ALLOWED)
             await linger(self.flow.client)
             return
@@ -256,13 +294,32 @@ class Connection:
         self.flow.refuse("tls", ruling)
         self.take_back("a refused name after the server has spoken")
         proper = ruling.name if ruling.reason is None else None
+        before = self._by_time()
+        heads: list[RequestHead | None] = []
         self.flow.handed_over = True
-        await self.services.tls_denial.refuse(self.flow.client, proper, self._refusal(ruling))
+
+        def answer(head: RequestHead | None) -> bytes:
+            heads.append(head)
+            self._tell_redirect(ruling, self.services.redirects.by_request(head))
+            return self._refusal(ruling)(head)
+
+        await self.services.tls_denial.refuse(self.flow.client, proper, answer)
+        if not any(heads):  # what was asked for could not be read
+            self._tell_redirect(ruling, before)
 
     async def deny_http(self, kind: Kind, ruling: Ruling, head: RequestHead | None) -> None:
         """Answer ``head`` with the policy's sentence; None for CONNECT."""
         self.flow.refuse(kind, ruling)
+        by_request = self.services.redirects.by_request
+        self._tell_redirect(ruling, by_request(head) if head else self._by_time())
         await self._answer(self._refusal(ruling)(head))
+
+    def _by_time(self) -> Redirect | None:
+        return self.services.redirects.by_time(self.flow, self.services.engine.loop.time())
+
+    def _tell_redirect(self, ruling: Ruling, redirect: Redirect | None) -> None:
+        if redirect is not None and ruling.reason is None:
+            self.flow.refused_after(ruling, redirect)
 
     def _refusal(self, ruling: Ruling) -> Callable[[RequestHead | None], bytes]:
         judge, host = self.services.judge, ruling.name

@@ -82,17 +82,55 @@ class Drop:
     reason: str
 
 
-Action = Pass | ByAddress | Converse | Connect | Proxied | ProxiedSocks | DenyTls | DenyHttp | Drop
+@dataclass(frozen=True, slots=True)
+class WouldDeny:
+    """The policy says ``enforce = false``: pass it as the client meant it, and record this."""
+
+    kind: Kind
+    reason: str
+
+
+Action = (
+    WouldDeny
+    | Pass
+    | ByAddress
+    | Converse
+    | Connect
+    | Proxied
+    | ProxiedSocks
+    | DenyTls
+    | DenyHttp
+    | Drop
+)
 
 PASS: Final = Pass()
 BY_ADDRESS: Final = ByAddress()
 CONVERSE: Final = Converse()
+NO_GROUND: Final = Drop("opaque", "no name, and no allowed name has this address")
+"""What becomes of ``BY_ADDRESS`` where the address does not speak for it."""
 
 _DIALLED = (Role.GIVEN, Role.NEAR, Role.TUNNEL)
 
 
 def decide_opening(opening: Opening, role: Role, judge: Decides, port: int) -> Action:
     """Decide ``opening``; ``port`` is the destination's, or the tunnel's."""
+    return unless_recorded(_decide(opening, role, judge, port), role, judge)
+
+
+def unless_recorded(action: Action, role: Role, judge: Decides) -> Action:
+    """What is done in place of ``action`` where the policy says ``enforce = false``.
+
+    Names have passed by then (``ruling``); this is about what tells none. The explicit proxy is
+    different: what is no request to a proxy means nothing there.
+    """
+    if judge.enforces or role is Role.EXPLICIT:
+        return action
+    if isinstance(action, Drop):
+        return WouldDeny(action.kind, action.reason)
+    return WouldDeny("http", action.words) if isinstance(action, DenyHttp) else action
+
+
+def _decide(opening: Opening, role: Role, judge: Decides, port: int) -> Action:
     match opening:
         case ClientHello():
             return _decide_tls(opening, role, judge, port)

@@ -89,6 +89,10 @@ class Nearness:
             near = self._known[address] = self._look_up(plain(address))
         return near
 
+    def is_sinkhole(self, address: str) -> bool:
+        """Whether it is what refused names resolve to: an address of nobody."""
+        return address in self._sinkholes
+
     def keep_near(self, sock: socket.socket, address: str) -> None:
         """Let ``sock`` reach ``address``, which is near, here alone: never by the uplink.
 

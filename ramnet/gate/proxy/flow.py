@@ -7,7 +7,8 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ramnet.audit import Event
+from ramnet.audit import Event, Redirect, Verdict
+from ramnet.gate.histogram import Histogram
 from ramnet.gate.judge import Judge
 from ramnet.gate.proxy import limits
 from ramnet.gate.proxy.decision import Kind
@@ -23,8 +24,12 @@ class Flow:
 
     __slots__ = (
         "_closed",
+        "_decided",
+        "_joined",
+        "_recorded",
         "_report",
         "_told",
+        "began",
         "bytes_down",
         "bytes_up",
         "client",
@@ -40,7 +45,7 @@ class Flow:
     )
 
     def __init__(
-        self, table: Flows, client: socket.socket, report: Callable[[Flow, Event], None]
+        self, table: Flows, client: socket.socket, report: Callable[[Event], None]
     ) -> None:
         self.table = table
         self.client = client
@@ -52,7 +57,7 @@ class Flow:
         self.grounds: tuple[Ruling, ...] = ()
         """All that must hold for the flow to live on."""
         self.unrestricted = False
-        """It was let pass because the policy restricts nothing."""
+        """It was let pass, without a name, because the policy did not want anything refused."""
         self.relay: Relay | None = None
         self.handed_over = False
         """The client's socket belongs to a relay or a TLS transport, which closes it."""
@@ -60,7 +65,10 @@ class Flow:
         """Only while something is being decided."""
         self.bytes_up = self.bytes_down = 0
         self._report = report
-        self._told = self._closed = False
+        self._told = self._closed = self._recorded = False
+        self._decided = self._joined = False
+        self.began = table.clock()
+        """When it was accepted, in seconds of the loop's clock."""
 
     @property
     def closed(self) -> bool:
@@ -68,16 +76,51 @@ class Flow:
         return self._closed
 
     def allow(self, kind: Kind, *grounds: Ruling) -> None:
-        """Note what it lives on; reported at its end."""
+        """Note what it lives on; reported at its end, or now where it would be refused."""
+        self._time()
         self.kind = kind
+        known = {ground.name for ground in self.grounds if ground.would_deny}
         self.grounds += grounds
+        for ground in grounds:
+            if ground.would_deny and ground.name not in known:
+                self.would_deny(kind, ground, ground.reason)
+
+    def would_deny(self, kind: Kind, ruling: Ruling | None, reason: str | None) -> None:
+        """Report now what only passes because the policy says ``enforce = false``."""
+        self._time()
+        self._told = self._recorded = True
+        self._tell(kind, ruling, "would-deny", reason)
+
+    def joined(self) -> None:
+        """A server is connected: the time until the first one counts."""
+        if not self._joined:
+            self._joined = True
+            self.table.join_latency.observe(self.table.clock() - self.began)
 
     def refuse(self, kind: Kind, ruling: Ruling | None, reason: str | None = None) -> None:
         """Report a refusal now."""
+        self._time()
         self._told = True
         if reason is None and ruling is not None:
             reason = ruling.reason
-        self._tell(kind, ruling, allowed=False, reason=reason)
+        self._tell(kind, ruling, "refused", reason)
+
+    def refused_after(self, ruling: Ruling, redirect: Redirect | None) -> None:
+        """Report that what was refused looks like a redirect, where it does."""
+        if redirect is not None:
+            words = {"referrer": "sent here by", "timing": "asked for just after an answer of"}
+            reason = f"{words[redirect.proof]} {redirect.by}"
+            self.table.tell(
+                Event(
+                    scope=self.table.scope,
+                    kind="http",  # that is where redirects come from
+                    name=ruling.name,
+                    port=ruling.port,
+                    verdict="info",
+                    reason=reason,
+                    redirect=redirect,
+                )
+            )
 
     def close(self, reason: str | None = None) -> None:
         """It is over: report it, once, unless a refusal was all there was to say."""
@@ -87,8 +130,9 @@ class Flow:
         self.table.discard(self)
         decided = self.grounds or self.kind == "near" or self.unrestricted
         if decided and (not self._told or self.bytes_up or self.bytes_down):
-            ruling = self.grounds[-1] if self.grounds else None
-            self._tell(self.kind, ruling, allowed=True, reason=reason)
+            allowed = [ground for ground in self.grounds if not ground.would_deny]
+            if allowed or not self._recorded:
+                self._tell(self.kind, allowed[-1] if allowed else None, "allowed", reason)
 
     def abort(self, reason: str) -> None:
         """Reset it at once, whatever it is doing."""
@@ -122,34 +166,54 @@ class Flow:
         """Add what a relay has moved."""
         self.bytes_up += relay.up.moved
         self.bytes_down += relay.down.moved
+        self.table.bytes_up += relay.up.moved
+        self.table.bytes_down += relay.down.moved
         self.relay = None
 
+    def _time(self) -> None:
+        if not self._decided:
+            self._decided = True
+            self.table.decision_latency.observe(self.table.clock() - self.began)
+
     def _tell(
-        self, kind: Kind, ruling: Ruling | None, *, allowed: bool, reason: str | None
+        self, kind: Kind, ruling: Ruling | None, verdict: Verdict, reason: str | None
     ) -> None:
+        moved = verdict == "allowed"
         event = Event(
             scope=self.table.scope,
             kind=kind,
             name=ruling.name if ruling else None,
             port=ruling.port if ruling else self.destination and self.destination.port,
-            verdict="allowed" if allowed else "refused",
+            verdict=verdict,
             entry=ruling.entry if ruling else None,
             original_destination=str(self.destination) if self.destination else None,
-            bytes_up=self.bytes_up if allowed else 0,
-            bytes_down=self.bytes_down if allowed else 0,
+            bytes_up=self.bytes_up if moved else 0,
+            bytes_down=self.bytes_down if moved else 0,
             reason=reason,
             container=self.container,
         )
-        self._report(self, event)
+        self._report(event)
 
 
 class Flows:
     """Every open flow; re-decided when the policy changes, reset when idle for too long."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, judge: Judge, scope: str) -> None:
-        self.scope = scope
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        judge: Judge,
+        scope: str,
+        tell: Callable[[Event], None],
+    ) -> None:
+        """``tell`` takes what is known of flows beside their fate."""
+        self.scope, self.tell = scope, tell
         self.containers: dict[str, str] = {}
         """Names of covered containers, by address."""
+        self.clock = loop.time
+        self.bytes_up = self.bytes_down = 0
+        """What flows have moved that are over."""
+        self.decision_latency, self.join_latency = Histogram(), Histogram()
+        """Seconds from accept to the first verdict, and to the first connected server."""
         self._loop, self._judge = loop, judge
         self._open: set[Flow] = set()
         self._reviewing: Iterator[Flow] | None = None
@@ -159,6 +223,9 @@ class Flows:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def __iter__(self) -> Iterator[Flow]:
+        return iter(self._open)
 
     def add(self, flow: Flow) -> None:
         """Enter it."""
@@ -178,7 +245,7 @@ class Flows:
 
     def stands(self, flow: Flow) -> bool:
         """Whether the policy in force allows what the flow lives on."""
-        if flow.unrestricted and self._judge.restricts:
+        if flow.unrestricted and self._judge.enforces:
             return False
         return all(ground.stands(self._judge) for ground in flow.grounds)
 

@@ -26,6 +26,7 @@ from ramnet.gate.proxy.dial import Dialler, Resolves
 from ramnet.gate.proxy.engine import Engine
 from ramnet.gate.proxy.flow import Flow, Flows
 from ramnet.gate.proxy.parent import Upstreams
+from ramnet.gate.proxy.redirects import Redirects
 from ramnet.gate.proxy.relay import reset
 from ramnet.gate.proxy.serve import serve_covered, serve_explicit, serve_transparent
 from ramnet.gate.proxy.services import Services
@@ -59,13 +60,15 @@ class Proxy:
         self._acceptors: list[Acceptor] = []
         nearness = Nearness((spec.sinkhole4, spec.sinkhole6))
         in_use = spec.denial.tls == "certificate"
+        flows = Flows(loop, judge, spec.scope, log.write)
         self._services = Services(
             judge=judge,
             resolver=resolver,
             upstreams=Upstreams(Dialler(resolver, nearness), spec.proxy),
             nearness=nearness,
             engine=Engine(loop),
-            flows=Flows(loop, judge, spec.scope),
+            flows=flows,
+            redirects=Redirects(flows, judge),
             tls_denial=TlsDenial(
                 spec.ca_certificate if in_use else None, spec.ca_key if in_use else None
             ),
@@ -98,8 +101,14 @@ class Proxy:
         """Counters since the start, and what is open now."""
         counters = dataclasses.asdict(self._services.counters)
         pipes = self._services.pipes.lent
-        open_now = {"open": len(self._services.flows), "limit": self._limit, "pipes": pipes}
-        return {**counters, **open_now}
+        flows = self._services.flows
+        moved = {"bytes_up": flows.bytes_up, "bytes_down": flows.bytes_down}
+        open_now = {"open": len(flows), "limit": self._limit, "pipes": pipes}
+        latency = {
+            "decision_latency": flows.decision_latency.document(),
+            "join_latency": flows.join_latency.document(),
+        }
+        return {**counters, **moved, **open_now, **latency}
 
     async def close(self) -> None:
         """Stop listening and reset every connection."""

@@ -20,6 +20,7 @@ from ramnet.gate.proxy.conversation import (
     Forward,
     Step,
 )
+from ramnet.gate.proxy.decision import DenyHttp
 from ramnet.gate.proxy.relay import Relay
 from ramnet.gate.proxy.services import DroppedError
 from ramnet.gate.proxy.sockets import Peeker, send_all, take
@@ -53,7 +54,7 @@ class HttpRequests:
                 break
             if not await peeker.more(step.total, deadline):
                 raise DroppedError("http", "a request head came too slowly")
-        await self._carry_out(step)
+        await self._carry_out(step, peeker)
 
     async def forward(self, relay: Relay, step: Forward) -> None:
         """Send one request on. ``relay`` is started here where it is new."""
@@ -75,14 +76,15 @@ class HttpRequests:
         else:
             relay.pass_up(budget, lambda: self._run(self._next()))
 
-    async def _carry_out(self, step: Step) -> None:
+    async def _carry_out(self, step: Step, peeker: Peeker) -> None:
         match step:
             case Forward():
                 await self._forward_decided(step)
             case Deny():
                 await self._connection.deny_http("http", step.ruling, step.head)
             case Answer400():
-                await self._connection.answer_400(step.words)
+                action = self._connection.unless_recorded(DenyHttp(step.words))
+                await self._connection.carry_out(action, peeker)
             case Finish():
                 await self._finish(step)
             case Ended():

@@ -1,6 +1,6 @@
 """A name as a client wrote it, and what the policy says of it. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ramnet.policy import InvalidNameError, Outcome, Verdict, normalise
@@ -12,6 +12,9 @@ class Decides(Protocol):
 
     @property
     def restricts(self) -> bool: ...
+
+    @property
+    def enforces(self) -> bool: ...
 
     def decide(self, name: str, port: int | None = None) -> Verdict: ...
 
@@ -30,6 +33,8 @@ class Ruling:
     """Where no entry did."""
     near: bool = False
     """Decided by the rule for what is near: only a denial refuses."""
+    would_deny: bool = False
+    """Allowed for no other reason than that the policy says ``enforce = false``."""
 
     def stands(self, judge: Decides) -> bool:
         """Whether it would still be allowed."""
@@ -38,6 +43,13 @@ class Ruling:
 
 def rule(judge: Decides, host: str, port: int, *, near: bool = False) -> Ruling:
     """Decide ``host`` as it came. To what is near, all but a denied name may pass."""
+    ruling = _rule(judge, host, port, near=near)
+    if ruling.allowed or judge.enforces or not judge.restricts:
+        return ruling
+    return replace(ruling, allowed=True, would_deny=True)
+
+
+def _rule(judge: Decides, host: str, port: int, *, near: bool) -> Ruling:
     name = host.removeprefix("[").removesuffix("]")
     free = near or not judge.restricts
     if is_address(name):

@@ -1,13 +1,13 @@
 """The ways in: what the kernel redirected, of the scope or of containers; the explicit proxy."""
 
 import ipaddress
-import socket
 
 from ramnet.gate.proxy import limits
 from ramnet.gate.proxy.connection import Connection
-from ramnet.gate.proxy.decision import BY_ADDRESS, Role
+from ramnet.gate.proxy.decision import BY_ADDRESS, NO_GROUND, Role
 from ramnet.gate.proxy.destination import Destination, plain
 from ramnet.gate.proxy.flow import Flow
+from ramnet.gate.proxy.opening import GONE
 from ramnet.gate.proxy.ruling import Ruling, rule
 from ramnet.gate.proxy.services import DroppedError, Services
 from ramnet.gate.proxy.sockets import Peeker
@@ -64,14 +64,14 @@ async def serve_explicit(services: Services, flow: Flow) -> None:
 async def _serve_unrestricted(services: Services, flow: Flow, destination: Destination) -> None:
     flow.unrestricted = True
     connection = Connection(services, flow, Role.NEAR, destination.port)
-    connection.join(await _dial_address(services, destination)).start()
+    connection.join(await services.dial_address(destination)).start()
 
 
 async def _serve_near(services: Services, flow: Flow, destination: Destination) -> None:
     """Joined at once, since a service may speak first; still, a proxy opens nothing."""
     flow.allow("near")
     connection = Connection(services, flow, Role.NEAR, destination.port)
-    relay = connection.join(await _dial_address(services, destination))
+    relay = connection.join(await services.dial_address(destination))
     connection.guard(relay)
     relay.start()
 
@@ -83,21 +83,17 @@ async def _serve_far(services: Services, flow: Flow, destination: Destination) -
     peeker.look()
     now = services.engine.loop.time()
     opening = await connection.read_opening(peeker, now + limits.SILENCE)
-    ground = None
-    if opening is None:
-        ground = _ground_by_address(services, destination)
-        if ground is None:
-            opening = await connection.read_opening(peeker, now + limits.SILENCE_REFUSED)
-            if opening is None:
-                raise DroppedError("opaque", "the client said nothing")
-    if opening is not None:
-        action = connection.decide(opening)
+    ground = _ground_by_address(services, destination) if opening is None else None
+    if opening is None and ground is None:
+        opening = await connection.read_opening(peeker, now + limits.SILENCE_REFUSED)
+    if ground is None:
+        action = connection.decide(GONE if opening is None else opening)
         if action is BY_ADDRESS:
             ground = _ground_by_address(services, destination)
+            action = connection.unless_recorded(NO_GROUND)
         if ground is None:
             await connection.carry_out(action, peeker)
             return
-    assert ground is not None
     await _join_by_address(services, connection, destination, ground)
 
 
@@ -110,7 +106,7 @@ async def _join_by_address(
         upstream = await services.upstreams.dial(ground.name, ground.port)
         connection.role, connection.base = Role.TUNNEL, ground
     else:
-        upstream = await _dial_address(services, destination)
+        upstream = await services.dial_address(destination)
         connection.role = Role.GIVEN
     relay = connection.join(upstream)
     connection.guard(relay)
@@ -119,13 +115,7 @@ async def _join_by_address(
 
 def _ground_by_address(services: Services, destination: Destination) -> Ruling | None:
     """An allowed name for which our resolver gave this address, within its life and grace."""
-    for name in sorted(services.resolver.gave(destination.address)):
-        ruling = rule(services.judge, name, destination.port)
-        if ruling.allowed:
-            return ruling
-    return None
-
-
-async def _dial_address(services: Services, destination: Destination) -> socket.socket:
-    address, port = destination
-    return await services.upstreams.dialler.connect([address], port, str(destination))
+    names = sorted(services.resolver.gave(destination.address))
+    rulings = [rule(services.judge, name, destination.port) for name in names]
+    allowed = [ruling for ruling in rulings if ruling.allowed]
+    return min(allowed, key=lambda ruling: ruling.would_deny, default=None)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ from ramnet.gate.proxy.engine import Engine
 from ramnet.gate.proxy.flow import Flow, Flows
 from ramnet.gate.proxy.parent import Upstreams
 from ramnet.gate.proxy.pipes import PipePool
+from ramnet.gate.proxy.redirects import Redirects
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -42,9 +44,9 @@ class Counters:
     over_limit: int = 0
     allowed: int = 0
     refused: int = 0
+    would_deny: int = 0
+    """What passed because the policy says ``enforce = false``."""
     unreachable: int = 0
-    bytes_up: int = 0
-    bytes_down: int = 0
 
 
 @dataclass(slots=True)
@@ -57,6 +59,7 @@ class Services:
     nearness: Nearness
     engine: Engine
     flows: Flows
+    redirects: Redirects
     tls_denial: TlsDenial
     log: EventLog
     original_destination: OriginalDestination
@@ -65,16 +68,21 @@ class Services:
     pipes: PipePool = field(default_factory=PipePool)
     counters: Counters = field(default_factory=Counters)
 
-    def report(self, flow: Flow, event: Event) -> None:
+    def report(self, event: Event) -> None:
         """Count and log what became of a flow."""
         counters = self.counters
         if event.verdict == "refused":
             counters.refused += 1
+        elif event.verdict == "would-deny":
+            counters.would_deny += 1
         else:
             counters.allowed += 1
-            counters.bytes_up += flow.bytes_up
-            counters.bytes_down += flow.bytes_down
         self.log.write(event)
+
+    async def dial_address(self, destination: Destination) -> socket.socket:
+        """A socket connected to where the client meant to go. Raises DialError."""
+        address, port = destination
+        return await self.upstreams.dialler.connect([address], port, str(destination))
 
     def run(self, flow: Flow, work: Coroutine[Any, Any, None]) -> None:
         """Do ``work`` for ``flow`` in a task; whatever becomes of it, nothing is left open."""

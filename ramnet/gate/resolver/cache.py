@@ -7,6 +7,7 @@ send; it is emptied with every policy and every change of the surroundings.
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
+from ramnet.audit import Verdict
 from ramnet.wire.dns import Answer
 
 ANSWER_LIMIT: Final = 20_000
@@ -89,18 +90,18 @@ class DatagramCache:
 
     def __init__(self, entries: int = DATAGRAM_LIMIT, octets: int = DATAGRAM_OCTETS) -> None:
         self._entries, self._octets = entries, octets
-        self.ready: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
-        """Query -> (good until, reply); read directly by the hot path."""
+        self.ready: OrderedDict[bytes, tuple[float, bytes, Verdict]] = OrderedDict()
+        """Query -> (good until, reply, what it counts as); read directly by the hot path."""
         self.octets = 0
 
-    def put(self, query: bytes, reply: bytes, until: float) -> None:
+    def put(self, query: bytes, reply: bytes, until: float, verdict: Verdict = "info") -> None:
         """Answer ``query`` with ``reply`` until then (seconds of the loop's clock)."""
         if (old := self.ready.pop(query, None)) is not None:
             self.octets -= len(query) + len(old[1])
-        self.ready[query] = (until, reply)
+        self.ready[query] = (until, reply, verdict)
         self.octets += len(query) + len(reply)
         while len(self.ready) > self._entries or self.octets > self._octets:
-            key, (_, oldest) = self.ready.popitem(last=False)
+            key, (_, oldest, _) = self.ready.popitem(last=False)
             self.octets -= len(key) + len(oldest)
 
     def clear(self) -> None:

@@ -3,9 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from ramnet.audit import VERDICTS, Verdict
+from ramnet.gate.histogram import Histogram
 from ramnet.gate.resolver.cache import AnswerKey, CachedAnswer
 from ramnet.gate.resolver.lookup import Lookups
 from ramnet.gate.resolver.loops import LoopProbes
@@ -46,8 +48,9 @@ _REFUSED_TYPES: Final = (
 
 _log = logging.getLogger(__name__)
 
-Send = Callable[[Question | None, bytes, float], None]
-"""Question, reply, and the seconds for which the same octets may be answered so again."""
+Send = Callable[[Question | None, bytes, float, Verdict], None]
+"""Question, reply, the seconds for which the same octets may be answered so again, and as what
+each of them counts."""
 
 
 @dataclass
@@ -56,9 +59,10 @@ class DeskCounters:
 
     queries: int = 0
     cached: int = 0
-    refused: int = 0
     malformed: int = 0
     dropped: int = 0
+    decisions: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(VERDICTS, 0))
+    """Answers by verdict; ``info`` is what was no decision about a name of the policy's."""
 
 
 class Desk:
@@ -76,6 +80,8 @@ class Desk:
         self._rulings, self._lookups, self._memory = rulings, lookups, memory
         self._probes, self._reporter = probes, reporter
         self.counters = DeskCounters()
+        self.latency = Histogram()
+        """Seconds from a question's arrival to its answer; the servers observe."""
 
     def handle(self, data: bytes, most: int, send: Send) -> bool:
         """Answer one message, now or later; False where it is no query and gets no answer.
@@ -91,14 +97,14 @@ class Desk:
         rcode = self._fault(header, question)
         if rcode or isinstance(question, Malformed):
             self.counters.malformed += 1
-            send(None, error_message(header, rcode or RCODE.FORMERR, question), 0.0)
+            send(None, error_message(header, rcode or RCODE.FORMERR, question), 0.0, "info")
             return True
         limit = question.limit(most) if most < STREAM_MOST else most
         try:
             self._answer(question, limit, send)
         except Exception:  # a mistake of ours: this question fails at once, the gate goes on
             _log.exception("answering failed")
-            send(None, error_message(header, RCODE.SERVFAIL, question), 0.0)
+            send(None, error_message(header, RCODE.SERVFAIL, question), 0.0, "info")
         return True
 
     @staticmethod
@@ -115,7 +121,7 @@ class Desk:
 
     def _answer(self, question: Question, limit: int, send: Send) -> None:
         if self._probes.arrived(question.name):
-            send(None, render(question, empty_answer(RCODE.NXDOMAIN), limit=limit), 0.0)
+            send(None, render(question, empty_answer(RCODE.NXDOMAIN), limit=limit), 0.0, "info")
             return
         ruling = self._rulings.rule(question.name, question.qtype)
         if ruling.answer is None and question.qtype == QTYPE.ANY:
@@ -134,6 +140,8 @@ class Desk:
         cached = self._lookups.cache.get(key, self._now())
         if cached:
             self.counters.cached += 1
+            if ruling.would_deny:
+                self._report(question, ruling)
             self._tell(question, limit, send, ruling, cached)
             return
 
@@ -161,13 +169,14 @@ class Desk:
             fresh = _REFUSAL_FRESH
         elif ruling.kind != "container" and ruling.name and answer.addresses:
             self._memory.remember(ruling.name, answer.addresses, cached.expires)
-        send(question, render(question, answer, age=age, limit=limit), fresh)
+        said = _said(ruling)
+        self.counters.decisions[said] += 1
+        send(question, render(question, answer, age=age, limit=limit), fresh, said)
 
     def _report(self, question: Question, ruling: Ruling) -> None:
         name = ruling.name or display(question.name)
-        if ruling.kind == "refused":
-            self.counters.refused += 1
-            self._reporter.name(name, "refused", ruling.entry)
+        if ruling.kind == "refused" or ruling.would_deny:
+            self._reporter.name(name, _said(ruling), ruling.entry)
         elif ruling.kind == "search":
             reason = "an allowed name with a search suffix: answered as not existing"
             self._reporter.name(name, "info", ruling.entry, reason)
@@ -176,7 +185,9 @@ class Desk:
 
     def _report_resolution(self, question: Question, ruling: Ruling, answer: Answer) -> None:
         name = ruling.name or display(question.name)
-        if ruling.kind == "container":
+        if ruling.would_deny:
+            self._report(question, ruling)
+        elif ruling.kind == "container":
             self._reporter.name(name, "info", None, "not on the list; answered for containers")
         elif answer.error is None:
             self._reporter.name(name, "allowed", ruling.entry)
@@ -185,3 +196,11 @@ class Desk:
             self._reporter.name(name, "allowed", ruling.entry, reason)
         else:
             self._reporter.name(name, "refused", ruling.entry, answer.error.text)
+
+
+def _said(ruling: Ruling) -> Verdict:
+    if ruling.would_deny:
+        return "would-deny"
+    if ruling.kind in ("search", "container"):
+        return "info"
+    return "refused" if ruling.kind == "refused" else "allowed"

@@ -6,17 +6,15 @@ must not push everything else out of the log.
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
-from ramnet.audit import Event
+from ramnet.audit import Event, Verdict
 
 REPEAT_AFTER: Final = 60.0
 """Seconds until the same news of the same name is written again."""
 RATE_LIMIT: Final = 200
 """Events a second."""
 REMEMBERED: Final = 8192
-
-Said = Literal["allowed", "refused", "info"]
 
 
 class EventWriter(Protocol):
@@ -37,7 +35,7 @@ class Reporter:
         """Events that the rate kept out of the log."""
 
     def name(
-        self, name: str, verdict: Said, entry: str | None = None, reason: str | None = None
+        self, name: str, verdict: Verdict, entry: str | None = None, reason: str | None = None
     ) -> None:
         """A name was decided, or could not be resolved."""
         now, news = self._clock(), (name, verdict, reason)

@@ -96,9 +96,12 @@ class Resolver:
         self._probes.probe(self._zones.servers(), self._rules)
 
     def gave(self, address: str) -> frozenset[str]:
-        """The allowed names for which ``address`` was given, within its life plus grace."""
-        names = self._memory.names(pack(address), self._loop.time())
-        return frozenset(name for name in names if self._judge.decide(name).allowed)
+        """The allowed names for which ``address`` was given, within its life plus grace.
+
+        All names, where the policy says ``enforce = false``.
+        """
+        judge, names = self._judge, self._memory.names(pack(address), self._loop.time())
+        return frozenset(n for n in names if not judge.enforces or judge.decide(n).allowed)
 
     async def resolve(self, name: str, *, local: bool | None = None) -> Resolution:
         """Where to dial ``name``, which is normalised and which the caller has decided on.
@@ -107,7 +110,7 @@ class Resolver:
         Raises ResolutionError where there is no address, within 5 s.
         """
         if local is None:
-            local = self._judge.decide(name).local or not self._judge.restricts
+            local = self._judge.decide(name).local or not self._judge.enforces
         pins = self._rulings.pinned(name, local=local)
         if pins is not None:
             return _resolution(name, pins, self._loop.time() + PINNED_TTL, "no pin is fit")
@@ -122,7 +125,9 @@ class Resolver:
         return {
             "queries": desk.queries + self._datagrams.hits,
             "cache_hits": desk.cached + self._datagrams.hits,
-            "refused": desk.refused,
+            "refused": desk.decisions["refused"],
+            "decisions": dict(desk.decisions),
+            "latency": self._desk.latency.document(),
             "malformed": desk.malformed,
             "dropped": desk.dropped,
             "unsent": self._datagrams.unsent,

@@ -44,6 +44,8 @@ class Ruling(NamedTuple):
     """The policy entry that decided."""
     local: bool = False
     """Addresses of this machine may be given for it."""
+    would_deny: bool = False
+    """Allowed for no other reason than that the policy says ``enforce = false``."""
 
 
 class Rulings:
@@ -75,6 +77,8 @@ class Rulings:
         name = _normal(wire_name)
         if not self._judge.restricts and not (name and _is_localhost(name)):
             return Ruling("forward", None, name, local=True)
+        if name is None and not self._judge.enforces:
+            return Ruling("forward", None, local=True, would_deny=True)
         if name is None:
             why = self._judge.sentence(display(wire_name))
             refusal = empty_answer(RCODE.NXDOMAIN, REFUSED_TTL).explained(EDE_BLOCKED, why)
@@ -94,23 +98,28 @@ class Rulings:
         return tuple(a for a in pins if self._rules.unfit(a, local=local) is None)
 
     def _allowed(self, wire_name: bytes, qtype: int, name: str, verdict: Verdict) -> Ruling:
+        local = verdict.local or not self._judge.enforces
         if self._proxy.parent and not _is_direct(name, self._proxy):
             # The parent resolves it, and our answer only has to bring the client to us.
             answer = self._addresses(wire_name, qtype, self._sinkholes)
             return Ruling("parent", answer, name, verdict.entry)
-        pins = self.pinned(name, local=verdict.local)
+        pins = self.pinned(name, local=local)
         if pins is not None:
             answer = self._addresses(wire_name, qtype, pins, PINNED_TTL)
-            return Ruling("pinned", answer, name, verdict.entry, verdict.local)
-        return Ruling("forward", None, name, verdict.entry, verdict.local)
+            return Ruling("pinned", answer, name, verdict.entry, local)
+        return Ruling("forward", None, name, verdict.entry, local)
 
     def _refused(self, wire_name: bytes, qtype: int, name: str, verdict: Verdict) -> Ruling:
-        why = self._judge.sentence(name)
+        why, enforces = self._judge.sentence(name), self._judge.enforces
+        if not enforces and self._is_searched(name):
+            return self._allowed(wire_name, qtype, name, verdict)
         if self._is_searched(name):
             answer = empty_answer(RCODE.NXDOMAIN, REFUSED_TTL)
             return Ruling("search", answer.explained(EDE_BLOCKED, why), name, verdict.entry)
         if self._answers_containers and verdict.outcome is not Outcome.DENIED:
             return Ruling("container", None, name)
+        if not enforces:
+            return self._allowed(wire_name, qtype, name, verdict)._replace(would_deny=True)
         answer = self._addresses(wire_name, qtype, self._sinkholes)
         return Ruling("refused", answer.explained(EDE_BLOCKED, why), name, verdict.entry)
 

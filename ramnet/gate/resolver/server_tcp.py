@@ -9,8 +9,10 @@ import asyncio
 import socket
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
+from ramnet.audit import Verdict
 from ramnet.gate.resolver.desk import STREAM_MOST, Desk
 from ramnet.wire.dns import Question
 
@@ -74,7 +76,20 @@ class StreamServer:
 
     def handle(self, query: bytes, connection: "_Connection") -> bool:
         """Answer one query of a connection; False where it is none."""
-        return self._desk.handle(query, STREAM_MOST, connection.send)
+        send = partial(self._send, connection, self._loop.time())
+        return self._desk.handle(query, STREAM_MOST, send)
+
+    def _send(
+        self,
+        connection: "_Connection",
+        began: float,
+        _question: Question | None,
+        reply: bytes,
+        _fresh: float,
+        _verdict: Verdict,
+    ) -> None:
+        self._desk.latency.observe(self._loop.time() - began)
+        connection.send(reply)
 
     def _sweep(self) -> None:
         """Close what has been idle; the connections are in the order of their last query."""
@@ -137,7 +152,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._transport.abort()
             self._transport = None
 
-    def send(self, question: Question | None, reply: bytes, fresh: float) -> None:  # noqa: ARG002
+    def send(self, reply: bytes) -> None:
         """Write one reply; the connection may be gone by now."""
         self._pending -= 1
         if self._transport:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
+from ramnet.audit import Verdict
 from ramnet.gate.resolver.cache import DatagramCache
 from ramnet.gate.resolver.datagrams import AnyAddress, OwnAddress, Way
 from ramnet.gate.resolver.desk import DATAGRAM_MOST, Desk
@@ -56,33 +57,42 @@ class DatagramServer:
 
     def _readable(self, way: Way) -> None:
         receive, send, ready = way.receive, way.send, self.cache.ready.get
-        now = self._loop.time()
+        decisions = self._desk.counters.decisions
+        now, before = self._loop.time(), self.hits
         for _ in range(BATCH):
             try:
                 data, client = receive(_RECEIVE)
             except OSError:  # nothing left, or an ICMP error of an earlier reply
-                return
+                break
             found = ready(data[2:])
             if found is None or found[0] <= now:
-                self._desk.handle(data, DATAGRAM_MOST, partial(self._send, way, client, data[2:]))
+                send_later = partial(self._send, way, client, data[2:], now)
+                self._desk.handle(data, DATAGRAM_MOST, send_later)
                 continue
             self.hits += 1
+            decisions[found[2]] += 1
             try:
                 send(data[:2] + found[1], client)
             except OSError:
                 self.unsent += 1
+        if self.hits > before:  # each took the batch's time at most: one look at the clock for all
+            self._desk.latency.observe(self._loop.time() - now, self.hits - before)
 
     def _send(
         self,
         way: Way,
         client: Any,  # whatever the socket's family calls an address
         asked: bytes,
+        began: float,
         question: Question | None,
         reply: bytes,
         fresh: float,
+        verdict: Verdict,
     ) -> None:
+        now = self._loop.time()
+        self._desk.latency.observe(now - began)
         if question and question.plain and fresh > _SHORTEST_FRESH:
-            self.cache.put(asked, reply[2:], self._loop.time() + fresh)
+            self.cache.put(asked, reply[2:], now + fresh, verdict)
         try:
             way.send(reply, client)
         except OSError:

@@ -172,7 +172,7 @@ def test_datagrams_are_bounded_and_counted_right() -> None:
         cache.put(b"query %d" % (number % 70), bytes(number % 90), until=1.0)
         assert len(cache.ready) <= 50
         assert cache.octets <= 3_000
-        assert cache.octets == sum(len(q) + len(r) for q, (_, r) in cache.ready.items())
+        assert cache.octets == sum(len(q) + len(r) for q, (_, r, _) in cache.ready.items())
     cache.clear()
     assert (len(cache.ready), cache.octets) == (0, 0)
 

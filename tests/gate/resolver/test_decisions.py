@@ -213,6 +213,19 @@ def test_a_policy_that_restricts_nothing_lets_every_name_pass(upstream: Upstream
         assert service.texts("evil.example", "TXT") == ['"text"']
 
 
+def test_a_policy_that_is_not_enforced_lets_every_name_pass_and_counts(upstream: Upstream) -> None:
+    audit, enforced = "enforce = false\ndocker_hub = false\n", "docker_hub = false\n"
+    with Service([upstream.place], policy=audit) as service:
+        for _ in range(2):  # the second from the cache of datagrams
+            assert service.texts("evil.example") == ["198.51.100.7"]
+        assert service.gave("198.51.100.7") == {"evil.example"}
+        decisions = service.resolver.status()["decisions"]
+        assert decisions == {"allowed": 0, "refused": 0, "would-deny": 2, "info": 0}
+        service.put_in_force(enforced)
+        assert service.texts("evil.example") == [SINKHOLE4]
+        assert service.gave("198.51.100.7") == frozenset()
+
+
 def test_a_new_policy_holds_from_the_next_question_on(service: Service) -> None:
     for _ in range(2):  # the second from the cache of datagrams
         assert service.texts("www.allowed.example") == ["198.51.100.7"]

@@ -231,6 +231,43 @@ def test_groups_that_stand_in_no_file(tmp_path: Path) -> None:
     assert socket_access(tmp_path, "/d.sock") == Unseen("members of group owners that sss may name")
 
 
+def test_accounts_that_cannot_be_read_are_not_taken_for_none(tmp_path: Path) -> None:
+    _socket(tmp_path, 0o660)
+    for name in ("group", "passwd"):
+        (tmp_path / "etc" / name).unlink()
+    said = socket_access(tmp_path, "/d.sock")
+    assert isinstance(said, Unseen)
+    assert f"{tmp_path}/etc/group: No such file" in said.reason
+    (reason,) = gather_homes(tmp_path).unread
+    assert reason == f"{tmp_path}/etc/passwd: No such file or directory"
+
+
+def test_homes_of_users_who_stand_in_no_file(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text("")
+    (tmp_path / "etc/nsswitch.conf").write_text("passwd: files sss\n")
+    assert gather_homes(tmp_path).unread == ("homes of users that sss may name",)
+
+
+def test_more_builders_than_are_read(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text("ann:x:1:1::/ann:/x\n")
+    instances = tmp_path / "ann/.docker/buildx/instances"
+    instances.mkdir(parents=True)
+    for number in range(65):
+        (instances / f"b{number}").write_text('{"Driver": "docker"}')
+    (reason,) = gather_homes(tmp_path).unread
+    assert reason == "/ann/.docker/buildx/instances: 65 files, more than 64"
+
+
+def test_a_hosts_toml_that_cannot_be_read_is_not_taken_for_an_empty_one(folder: Path) -> None:
+    _proc(folder)
+    (folder / "7/root/etc/docker/certs.d/h.example/hosts.toml").mkdir(parents=True)
+    (docker,) = gather_dockers(folder)
+    assert not isinstance(docker.redirections, Unseen)
+    assert docker.redirections[0].servers == Unseen("Is a directory")
+
+
 def test_homes(tmp_path: Path) -> None:
     """A home may hold anything; no link is followed and no pipe is waited for."""
     (tmp_path / "etc").mkdir()

@@ -1,12 +1,13 @@
 """Caveats from facts alone: what no lab can be, and the rules that hold for all of them."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from ramnet.caveats import CAVEATS, Severity, State, Unseen, examine
+from ramnet.caveats import CAVEATS, Caveat, Severity, State, Unseen, examine
 from ramnet.caveats.caveat import MAX_EVIDENCE, MAX_WORDS, bounded, found
 from ramnet.caveats.facts import (
     Builder,
@@ -26,7 +27,12 @@ from tests.unit.caveats.build import CONFIG, HERE, NOTHING, docker, look, scope
 AWAY = Unseen("a reason")
 ALWAYS = {"push-pull", "cli-fetches"}
 WSL = "5.15.153.1-microsoft-standard-WSL2"
-AFAR = Config(policy="/p", scopes=[Scope(name="s")], proxy=Proxy(explicit=["192.0.2.2:3128"]))
+AFAR = Config(
+    policy="/p",
+    scopes=[Scope(name="s")],
+    proxy=Proxy(explicit=["192.0.2.2:3128"], explicit_clients=["192.0.2.0/24"]),
+)
+CLOSED = Config(policy="/p", scopes=[Scope(name="s")], proxy=Proxy(explicit=["192.0.2.2:3128"]))
 OPEN = Config(policy="/p", scopes=[Scope(name="s")], resolver=Resolver(containers_dns="allow"))
 
 
@@ -46,10 +52,9 @@ def test_what_cannot_be_looked_at_is_never_absent() -> None:
         policy=AWAY,
         signed=AWAY,
     )
-    configured = {"exemptions", "containers-dns-open", "windows-containers", *ALWAYS}
-    configured |= {"sign-in-not-enforced"}
     for report in examine(hidden):
-        if report.caveat.code not in configured:
+        assert report.finding.state in report.caveat.states
+        if State.UNKNOWN in report.caveat.states and report.caveat.code != "windows-containers":
             assert report.finding.state is State.UNKNOWN
             assert any("a reason" in line for line in report.finding.evidence)
 
@@ -86,6 +91,7 @@ NEW = DockerDaemon(7, "28.5.2", names_dns=False)
         ("windows-containers", {"kernel_release": WSL}, State.ACTIVE),
         ("windows-containers", {"kernel_release": "6.6.0-linuxkit"}, State.ACTIVE),
         ("windows-containers", {"kernel_release": WSL, "config": AFAR}, State.UNKNOWN),
+        ("windows-containers", {"kernel_release": WSL, "config": CLOSED}, State.ACTIVE),
         ("embedded-dns-shared", {"dockers": docker(daemon=NEW)}, State.ACTIVE),
         (
             "embedded-dns-shared",
@@ -130,6 +136,8 @@ NEW = DockerDaemon(7, "28.5.2", names_dns=False)
 )
 def test_state(code: str, parts: dict[str, Any], state: State) -> None:
     assert look(code, **parts).state is state
+    (caveat,) = [each for each in CAVEATS if each.code == code]
+    assert state in caveat.states
 
 
 @pytest.mark.parametrize(
@@ -260,6 +268,42 @@ def test_the_table_is_ordered_whole_and_a_contract() -> None:
         ]
         assert document["documentation"].startswith("https://")
         assert all(document[key] for key in ("title", "meaning", "remedy"))
+
+
+CONTRACT = """
+high policy-unrestricted buildx-docker-container kubernetes other-engines exemptions
+medium privileged-containers host-access-containers host-network-containers docker-group
+medium mark-or-uid-forgery raw-sockets local-forwarders insecure-registries registry-mirrors
+medium registry-redirections containers-dns-open broad-hosts policy-stale sign-in-not-enforced
+medium wsl-all-distributions buildx-kubernetes windows-containers
+low embedded-dns-shared docker-proxies no-proxy kernel-capabilities domain-fronting push-pull
+low cli-fetches
+"""
+
+
+def test_what_scripts_depend_on() -> None:
+    """Codes are added and never renamed; a severity is raised or lowered with a changelog line."""
+    rows = [line.split() for line in CONTRACT.split("\n") if line]
+    expected = {code: severity for severity, *codes in rows for code in codes}
+    assert {caveat.code: caveat.severity.value for caveat in CAVEATS} == expected
+    assert [state.value for state in State] == ["active", "covered", "absent", "unknown"]
+    assert [severity.value for severity in Severity] == ["high", "medium", "low"]
+    evidence = [report.document()["evidence"] for report in examine(NOTHING)]
+    assert all(isinstance(line, str) for lines in evidence for line in lines)
+
+
+@pytest.mark.parametrize("caveat", CAVEATS, ids=[caveat.code for caveat in CAVEATS])
+def test_the_words_of_a_caveat(caveat: Caveat) -> None:
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", caveat.code)
+    assert caveat.title == caveat.title.strip()
+    assert not caveat.title.endswith(".")
+    assert len(caveat.title) <= 60
+    assert caveat.meaning.endswith(".")
+    assert not caveat.remedy.endswith(".")
+    assert all(text.isascii() for text in (caveat.title, caveat.meaning, caveat.remedy))
+    assert caveat.states
+    # What is by design has no severity that a check could never pass.
+    assert State.ABSENT in caveat.states or caveat.severity is Severity.LOW
 
 
 def test_what_fails_a_check() -> None:

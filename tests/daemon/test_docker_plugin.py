@@ -1,0 +1,55 @@
+"""``docker ram``, by the real command line of Docker."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.lab
+NOBODY = 65534
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A configuration of Docker's with the plugin, and one of ramnet's; anybody may read them."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        plugin = folder / "cli-plugins" / "docker-ram"
+        plugin.parent.mkdir()
+        plugin.write_text(
+            f"#!{sys.executable} -I\nfrom ramnet.cli.docker_plugin import main\nmain()\n"
+        )
+        plugin.chmod(0o755)
+        (folder / "policy.toml").write_text('presets = ["ghcr"]\n')
+        (folder / "ramnet.toml").write_text(
+            f'policy = "{folder}/policy.toml"\ncontrol_socket = "{folder}/control.sock"\n'
+            '[[scope]]\nname = "dockerd"\n'
+        )
+        yield folder
+
+
+def docker(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """As a user without privileges."""
+    return subprocess.run(
+        ["docker", "--config", str(folder), *words],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        user=NOBODY if os.geteuid() == 0 else None,
+    )
+
+
+def test_docker_knows_the_plugin_and_passes_words_and_exit_codes(folder: Path) -> None:
+    assert "ram*" in docker(folder, "--help").stdout
+    config = ("--config", str(folder / "ramnet.toml"))
+    allowed = docker(folder, "ram", "check", *config, "ghcr.io")
+    assert (allowed.returncode, allowed.stdout.startswith("ghcr.io: allowed")) == (0, True), allowed
+    assert docker(folder, "ram", "check", *config, "quay.io").returncode == 1
+    status = docker(folder, "ram", "status", *config)
+    assert status.returncode == 3
+    assert "ramnet run" in status.stderr
