@@ -87,6 +87,7 @@ class CoverWatch:
             "covered": {i: n for i, n in self.plan.chosen.items() if i not in self.plan.beside},
             "not_covered": {self.plan.chosen[i]: why for i, why in self.plan.beside.items()},
             "addresses": dict(self.plan.names),
+            "other_addresses": sorted(self.plan.others),
             "problem": self._problem,
             "read_ms": round(self.took * 1000, 1),
         }

@@ -182,6 +182,9 @@ def _addresses(service: Ramnet) -> list[str]:
 def test_killed_it_stays_closed_for_new_ones_too(
     covering: Ramnet, docker: Docker, capture: Capture
 ) -> None:
+    # An address that is another's when the service dies stays so until it is back.
+    others = [_address(docker, "plain")]
+    wait_until("removals", lambda: _cover(covering)["other_addresses"] == others, 10)
     covering.signal(covering.supervisor_pid())
     start(
         docker, "late", PLAIN, "--label", "cover=yes", command=FETCH.format(at.FILES_BLOCKED.ipv4)
