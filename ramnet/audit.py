@@ -51,6 +51,8 @@ class Event(msgspec.Struct, kw_only=True):
     bytes_up: int = 0
     bytes_down: int = 0
     reason: str | None = None
+    container: str | None = None
+    """Whose connection it was, where the scope covers containers."""
     redirect: Redirect | None = None
     """On an event of its own behind a refusal of the same name, verdict ``info``."""
 

@@ -47,6 +47,13 @@ def parse_endpoint(text: str, default_port: int | None = None) -> Endpoint:
     return Endpoint(address, number)
 
 
+_CONTAINERS: Final = (
+    r"buildx|kind|label:[^=\s]+(=.*)?|name:[a-zA-Z0-9_.*?\[\]!-]+"
+    # Fit for the rules as they are; the length is IFNAMSIZ, less its NUL.
+    r"|bridge:[a-zA-Z0-9_.-]{1,15}"
+)
+
+
 class Scope(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """One network namespace, or one cgroup in it, whose egress goes to the gate."""
 
@@ -58,8 +65,19 @@ class Scope(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Relative to the cgroup2 root, such as ``ramnet.slice``; None is the whole namespace."""
     dial: Literal["scope", "own"] = "scope"
     """From which network namespace the gate dials afar: the scope's, or the one ramnet runs in."""
+    containers: list[str] = []
+    """Containers whose own traffic is held to the policy too: ``buildx`` (builders of the
+    docker-container driver), ``kind`` (nodes of such a cluster), ``label:KEY`` or
+    ``label:KEY=VALUE``, ``name:GLOB``, and ``bridge:INTERFACE`` for all that comes by that
+    bridge."""
 
     def __post_init__(self) -> None:
+        for word in self.containers:
+            if not re.fullmatch(_CONTAINERS, word):
+                raise ValueError(
+                    f"containers {word!r} is none of: buildx, kind, label:KEY, label:KEY=VALUE, "
+                    "name:GLOB, bridge:INTERFACE"
+                )
         if not re.fullmatch(r"self|/.+|pid:[1-9]\d*|pidfile:/.+", self.netns):
             raise ValueError(
                 f"netns {self.netns!r} is none of: self, an absolute path, pid:N, pidfile:/PATH"

@@ -58,7 +58,30 @@ def _called(container: Container) -> str:
 
 def buildx_docker_container(facts: Facts) -> Finding:
     """Builders of the docker-container driver, whose traffic is forwarded and not the scope's."""
-    return found(*containers_that(facts, _as_builder))
+    covered = covered_containers(facts)
+    builders, unseen = containers_that(facts, lambda c: _uncovered(c, covered, _as_builder))
+    inside, _ = containers_that(facts, lambda c: _covered(c, covered, _as_builder))
+    return found(builders, unseen, covered=inside)
+
+
+def covered_containers(facts: Facts) -> dict[str, str]:
+    """Containers for which rules stand that send what they do to the gate, id -> scope."""
+    return {identity: scope.name for scope in facts.scopes for identity in scope.covers}
+
+
+def _uncovered(container: Container, covered: dict[str, str], describe: Describe) -> str | None:
+    return None if container.identity in covered else describe(container)
+
+
+def _covered(container: Container, covered: dict[str, str], describe: Describe) -> str | None:
+    words = describe(container)
+    scope = covered.get(container.identity)
+    return f"{words}: covered by scope {scope}" if words and scope else None
+
+
+def is_builder(container: Container) -> bool:
+    """Whether anything says that it is a BuildKit builder."""
+    return _as_builder(container) is not None
 
 
 def _as_builder(container: Container) -> str | None:

@@ -178,6 +178,7 @@ class ScopeFacts:
         means: ``namespace``, ``cgroup2`` or ``net_cls`` (``ramnet.kernel.scoping``), with the
             reason.
         missing: capabilities that this kernel lacks, by name.
+        covers: ids of containers that its rules, which stand, send to the gate.
     """
 
     name: str
@@ -188,6 +189,7 @@ class ScopeFacts:
     tier: str = ""
     missing: tuple[str, ...] | Unseen = ()
     sockets: Sockets | Unseen = Sockets()
+    covers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,8 +44,8 @@ CAVEATS: Final = (
         severity=Severity.HIGH,
         meaning="A builder of buildx's docker-container driver fetches from inside its container, "
         "which no scope covers: `docker buildx build` reaches every registry by it.",
-        remedy="docker buildx rm NAME, and build with the docker driver (docker buildx use "
-        "default), which is dockerd",
+        remedy='cover them: containers = ["buildx"] in the [[scope]]; or docker buildx rm NAME, '
+        "and build with the docker driver (docker buildx use default), which is dockerd",
         documentation=f"{_DOCKER}/build/builders/drivers/docker-container/",
         look=containers.buildx_docker_container,
     ),

@@ -25,9 +25,7 @@ LOOK: Final = 10.0
 """Seconds between two looks for a dockerd that is not followed yet."""
 _MAX_LINE: Final = 1 << 20
 _GONE: Final = "destroy"
-_FILTER: Final = quote(
-    json.dumps({"type": ["container"], "event": ["create", "start", "rename", _GONE]})
-)
+_FILTER: Final = {"type": ["container"], "event": ["create", "start", "rename", _GONE]}
 
 
 class _Actor(msgspec.Struct, rename="pascal"):
@@ -46,9 +44,11 @@ class BuilderWatch:
         self,
         tell: Callable[[str], None],
         find: Callable[[], list[RunningDocker]] = running_dockers,
+        meant: Callable[[Container], bool] = lambda _: False,
     ) -> None:
-        """``tell`` is called once for each such container."""
-        self._tell, self._find = tell, find
+        """``tell`` is called once for each such container; ``meant``: a scope is to cover it,
+        and tells itself where it does not."""
+        self._tell, self._find, self._meant = tell, find, meant
         self._followed: dict[int, dict[str, str]] = {}
 
     @property
@@ -69,7 +69,7 @@ class BuilderWatch:
     async def _follow(self, docker: RunningDocker) -> None:
         known = self._followed[docker.pid]
         try:
-            async for news in _events(docker):
+            async for news in events(docker, _FILTER):
                 await self._take(docker, known, news)
         except (OSError, ValueError, RecursionError, DockerApiError, msgspec.MsgspecError):
             return  # tried again at the next look; `ramnet caveats` says why it is unknown
@@ -92,7 +92,7 @@ class BuilderWatch:
                 self._note(known, identity, found)
 
     def _note(self, known: dict[str, str], identity: str, container: Container) -> None:
-        words = passes_by(container)
+        words = None if self._meant(container) else passes_by(container)
         if words is None:
             known.pop(identity, None)
             return
@@ -102,15 +102,17 @@ class BuilderWatch:
             self._tell(sentence)
 
 
-async def _events(docker: RunningDocker) -> AsyncIterator[_News | None]:
-    """None when the stream has begun, then what Docker tells of containers.
+async def events(
+    docker: RunningDocker, wanted: dict[str, list[str]]
+) -> AsyncIterator[_News | None]:
+    """None when the stream has begun, then what Docker tells.
 
-    Raises OSError, or ValueError for what is no event.
+    ``wanted``: the filters of ``GET /events``. Raises OSError, or ValueError for what is no event.
     """
     path = str(docker.inside(docker.socket))
     reader, writer = await asyncio.open_unix_connection(path, limit=_MAX_LINE)
     try:
-        target = f"/events?since={int(time.time()) - 1}&filters={_FILTER}"
+        target = f"/events?since={int(time.time()) - 1}&filters={quote(json.dumps(wanted))}"
         writer.write(f"GET {target} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
         if b" 200 " not in await reader.readline():
             return

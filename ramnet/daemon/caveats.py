@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from ramnet.caveats.facts import Facts, PolicyFacts, ScopeFacts, SignedFacts, Unseen
@@ -82,7 +83,15 @@ def _told(scope: Scope, told: dict[str, Any]) -> ScopeFacts:
     """By the service's own word; a scope that waits has no tier yet."""
     if told.get("tier") is None:
         return _scope(scope, Unseen(str(told.get("reason") or "the service does not know it")))
-    return _described(scope, told)
+    return replace(_described(scope, told), covers=_covers(told))
+
+
+def _covers(told: dict[str, Any]) -> frozenset[str]:
+    """Only what was heard from Docker, and with the rules there as they were put."""
+    cover = told.get("cover")
+    if not cover or cover["problem"] or not told["rules"]["intact"] or told["rules"]["problem"]:
+        return frozenset()
+    return frozenset(map(str, cover["covered"]))
 
 
 def _probed(config: Config, scope: Scope) -> ScopeFacts:

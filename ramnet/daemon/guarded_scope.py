@@ -8,10 +8,12 @@ from typing import Any, Final, Protocol
 from ramnet.config import Config, Scope
 from ramnet.daemon import places, resolv_conf
 from ramnet.daemon.channel import Adopted
+from ramnet.daemon.cover_watch import CoverWatch
 from ramnet.daemon.gate_keeper import WORKER, GateKeeper, Place
 from ramnet.daemon.mender import Mender
 from ramnet.errors import ConfigError
 from ramnet.gate.spec import GateSpec, Interception, Surroundings
+from ramnet.kernel.cover import CoverRules
 from ramnet.kernel.surroundings import Near
 from ramnet.kernel.watch import Change
 from ramnet.ruleset import SINKHOLE4, SINKHOLE6
@@ -25,6 +27,8 @@ class Enforcing(Protocol):
 
     listeners: dict[str, list[socket]]
     problems: list[str]
+    scope: Scope
+    cover: CoverRules | None
 
     @property
     def interception(self) -> Interception:
@@ -115,6 +119,9 @@ class GuardedScope:
         self.resolver_problem: str | None = None
         self.kernel_problem: str | None = None
         self.intact = True
+        self.cover = (
+            None if enforcer.cover is None else CoverWatch(config, enforcer, self.name, tell)
+        )
         self._mender = Mender(enforcer, self.name, tell)
         self._looks = 0
         self._resolv_conf = ""
@@ -134,6 +141,8 @@ class GuardedScope:
         """Start the gate, and mend at once what others do to the rules."""
         self.keeper.start()
         self._mender.start()
+        if self.cover is not None:
+            self.cover.start()
 
     def look(self) -> None:
         """Bring rules and gate up to date with the machine; what fails is told and tried again."""
@@ -150,6 +159,8 @@ class GuardedScope:
 
     def stop_mending(self) -> None:
         """From now on what others change stays so."""
+        if self.cover is not None:
+            self.cover.stop()
         self._mender.stop()
 
     def describe(self) -> dict[str, Any]:
@@ -157,6 +168,7 @@ class GuardedScope:
         keeper = self.keeper
         return {
             **self._enforcer.describe(),
+            "cover": None if self.cover is None else self.cover.describe(),
             "gate_pid": keeper.pid,
             "gate_ready": keeper.ready,
             "restarts": keeper.restarts,
@@ -218,6 +230,7 @@ class GuardedScope:
             networks=dict(sorted(near.networks)),
             resolv_conf=self._resolv_conf,
             gate_ports=sorted(self._enforcer.gate_ports),
+            containers={} if self.cover is None else dict(sorted(self.cover.plan.names.items())),
         )
 
 

@@ -50,6 +50,8 @@ class ScopeLife:
             found.append(f"scope {self.scope.name}: waiting: {self._waiting}")
         if self.guarded is not None and self.guarded.resolver_problem:
             found.append(self.guarded.resolver_problem)
+        if self.guarded is not None and self.guarded.cover is not None:
+            found += self.guarded.cover.warnings()
         if self._enforcer is not None:
             found += self._enforcer.problems
             said = self._enforcer.describe()

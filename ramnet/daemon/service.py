@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ramnet.audit import Event, EventLog
+from ramnet.caveats.cover import is_meant
 from ramnet.caveats.embedded_dns import shared_dns
-from ramnet.caveats.facts import DockerDaemon, DockerProxy
+from ramnet.caveats.facts import Container, DockerDaemon, DockerProxy
 from ramnet.caveats.proxies import unknown_proxies
 from ramnet.config import Config, Scope
 from ramnet.daemon import authority, places, status
@@ -81,7 +82,7 @@ class Service:
         self._state, self._decided, self._started = "starting", False, False
         self._ca_problem: str | None = None
         self._docker_problems: list[str] = []
-        self._builders = BuilderWatch(self.tell, means.running_dockers)
+        self._builders = BuilderWatch(self.tell, means.running_dockers, self._is_meant)
         self._end = asyncio.Event()
         self._news = News()
         self._adoption = Adoption(self._keepers, self._news)
@@ -128,6 +129,9 @@ class Service:
         for keeper in self._keepers():
             return WayOut(keeper.place, keeper.spec, keeper.surroundings)
         return None
+
+    def _is_meant(self, container: Container) -> bool:
+        return any(is_meant(scope.containers, container) for scope in self._config.scopes)
 
     def _alarm(self, sentence: str) -> None:
         """An attack on the policy: for the log of what was refused, too."""

@@ -26,12 +26,20 @@ class Gate:
         self.update_surroundings(surroundings)
 
     async def start(self, listeners: Listeners) -> None:
-        """Serve sockets by role: ``dns-udp``, ``dns-tcp``, ``transparent``, ``explicit``.
+        """Serve sockets by role: ``dns-udp``, ``dns-tcp``, ``transparent``, ``explicit``, and
+        for covered containers ``cover-udp``, ``cover-tcp``, ``cover``.
 
         They belong to the gate from now on.
         """
-        await self._resolver.start(listeners.get("dns-udp", []), listeners.get("dns-tcp", []))
-        await self._proxy.start(listeners.get("transparent", []), listeners.get("explicit", []))
+        tcp = [*listeners.get("dns-tcp", []), *listeners.get("cover-tcp", [])]
+        await self._resolver.start(
+            listeners.get("dns-udp", []), tcp, listeners.get("cover-udp", [])
+        )
+        await self._proxy.start(
+            listeners.get("transparent", []),
+            listeners.get("explicit", []),
+            listeners.get("cover", []),
+        )
 
     async def listen(self, listeners: Listeners) -> None:
         """Serve further sockets of the role ``transparent``."""

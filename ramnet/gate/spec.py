@@ -46,3 +46,5 @@ class Surroundings(msgspec.Struct, forbid_unknown_fields=True):
     """Text of the scope's ``resolv.conf``; already the upstream one where it named a stub."""
     gate_ports: list[int]
     """Ports of the gate's own listeners; nothing may be dialled there."""
+    containers: dict[str, str] = {}
+    """Covered containers: address -> name."""

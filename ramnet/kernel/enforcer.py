@@ -13,9 +13,11 @@ from socket import socket
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ramnet import ruleset
+from ramnet.caveats.cover import bridges_of
 from ramnet.config import Config, Scope, parse_endpoint
 from ramnet.errors import KernelRefusedError
 from ramnet.kernel import cgroup, listeners, loopback, routes, scoping
+from ramnet.kernel.cover import CoverRules
 from ramnet.kernel.exemptions import read_exemption
 from ramnet.kernel.netns import Namespace
 from ramnet.kernel.probe import probe
@@ -24,6 +26,7 @@ from ramnet.kernel.surroundings import Near
 from ramnet.kernel.survey import Survey
 from ramnet.kernel.watch import Change
 from ramnet.ruleset import anyip
+from ramnet.ruleset.cover import cover_table
 
 if TYPE_CHECKING:
     from ramnet.kernel.gate_room import GateRoom
@@ -56,6 +59,7 @@ class Enforcer:
         try:
             self.capabilities, self._gate = probe(self._cgroup)
             self.tier, self.reason = ruleset.choose_tier(self.capabilities)
+            self._check_cover()
             self._scoping = scoping.choose(scope, self.tier, self.capabilities, config.run_dir)
         except BaseException:
             self.namespace.close()
@@ -66,8 +70,23 @@ class Enforcer:
         )
         self._standing = Standing(self.namespace, self._survey, self._scoping, self.tier)
         self._room: GateRoom | None = None
+        self.cover: CoverRules | None = None
+        if scope.containers:
+            whole = bridges_of(scope.containers)
+            self.cover = CoverRules(self.namespace, self._survey, self._cover_table, whole)
         self.listeners: listeners.Listeners = {}
         self.problems: list[str] = []
+
+    def _check_cover(self) -> None:
+        if self.scope.containers and self.tier is ruleset.Tier.ANYIP:
+            raise KernelRefusedError(
+                f"scope {self.scope.name}: `containers` cannot be had on this kernel "
+                f"({self.reason}); take it out of the scope"
+            )
+
+    @property
+    def _cover_table(self) -> str:
+        return cover_table(self.scope.name)
 
     @property
     def namespace_descriptor(self) -> int:
@@ -117,11 +136,17 @@ class Enforcer:
                 listeners.open_listeners, self._explicit
             )
             self._survey.gate_ports = _ports(*self.listeners.values())
+            if self.cover is not None:
+                self._survey.gate_ports |= self.cover.listen()
+                self.listeners |= self.cover.listeners
         _, sinkhole6 = self.namespace.call(routes.add_sinkhole_routes)
         answered = self.tier is ruleset.Tier.REDIRECT or self.capabilities.policy_routing6
         self._standing.sinkhole6 = sinkhole6 and answered
         self.apply()
-        for table in self._names - {self.table}:
+        if self.cover is not None:
+            self.cover.install()
+        gone = self._names - {self.table} - ({self._cover_table} if self.cover else set())
+        for table in gone:
             self._standing.delete(table)
 
     def _open_room(self) -> None:
@@ -162,18 +187,27 @@ class Enforcer:
     @property
     def tamper_descriptors(self) -> tuple[int, ...]:
         """Readable as soon as anything changes rules or routes; ``tampered`` reads them."""
-        return self._standing.tamper_descriptors
+        beside = () if self.cover is None else self.cover.descriptors
+        return self._standing.tamper_descriptors + beside
 
     def tampered(self) -> Change:
         """What another hand has changed since the last call."""
-        return self._standing.tampered()
+        change = self._standing.tampered()
+        if self.cover is None:
+            return change
+        beside = self.cover.tampered()
+        return Change(
+            change.rules or beside.rules, change.routes or beside.routes, change.who or beside.who
+        )
 
     def restore(self, *, sets: bool) -> str:
         """Set again what is not as installed; what was found changed, empty if nothing was.
 
         ``sets`` says that elements may have been changed, which the comparison does not see.
         """
-        return self._standing.restore(sets=sets)
+        # Both, whatever becomes of the first: one of them may stand well.
+        beside = "" if self.cover is None else self.cover.restore(sets=sets)
+        return "; ".join(filter(None, (self._standing.restore(sets=sets), beside)))
 
     def plan(self) -> str:
         """The text that ``install`` would apply, with nothing applied.
@@ -205,11 +239,14 @@ class Enforcer:
 
     def refresh(self) -> bool:
         """Bring the sets up to date; True if addresses or container networks changed."""
-        return self._standing.refresh()
+        changed = self._standing.refresh()
+        if changed and self.cover is not None:
+            self.cover.refresh()
+        return changed
 
     def intact(self) -> bool:
         """Whether rules and routes stand in the kernel as they were installed."""
-        return self._standing.intact()
+        return self._standing.intact() and (self.cover is None or self.cover.intact())
 
     def refused(self) -> dict[str, int]:
         """Packets that the rules refused, by protocol."""
@@ -222,6 +259,8 @@ class Enforcer:
         """
         from ramnet.kernel.gate_room import remove_pair  # it loads pyroute2
 
+        if self.cover is not None:
+            self.cover.remove()
         self._standing.remove(self._names)
         if self._room is not None:
             self._room.close()
@@ -238,11 +277,14 @@ class Enforcer:
     def _names(self) -> frozenset[str]:
         """The tables that the scope may have: an earlier run may have told it apart otherwise."""
         if self.scope.cgroup is None:
-            return frozenset({ruleset.TABLE})
-        return frozenset({ruleset.TABLE, ruleset.member_table(self.scope.name)})
+            return frozenset({ruleset.TABLE, self._cover_table})
+        own = ruleset.member_table(self.scope.name)
+        return frozenset({ruleset.TABLE, own, self._cover_table})
 
     def close(self) -> None:
         """Let go of sockets and namespace; the rules stay and refuse."""
+        if self.cover is not None:
+            self.cover.close()
         listeners.close_listeners(self.listeners)
         if self._room is not None:
             with contextlib.suppress(KernelRefusedError):  # where somebody took the rules away

@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from collections.abc import Sequence
 from typing import Final
 
 from ramnet.config import parse_endpoint
@@ -14,9 +15,14 @@ RESOLVER_PORT: Final = 927
 _LAST_PORT: Final = 1023
 _BACKLOG: Final = 4096
 _LOOPBACKS: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+_ANY: Final = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))
+_ROLES: Final = ("dns-udp", "dns-tcp", "transparent")
+_COVER_ROLES: Final = ("cover-udp", "cover-tcp", "cover")
+_IP_PKTINFO: Final = 8  # linux/in.h
 
 Listeners = dict[str, list[socket.socket]]
-"""Sockets by role: ``dns-udp``, ``dns-tcp``, ``transparent``, ``explicit``."""
+"""Sockets by role: ``dns-udp``, ``dns-tcp``, ``transparent``, ``explicit``; for covered containers
+``cover-udp``, ``cover-tcp``, ``cover``."""
 
 
 def open_listeners(explicit: list[str]) -> tuple[Ports, Listeners, list[str]]:
@@ -31,10 +37,29 @@ def open_listeners(explicit: list[str]) -> tuple[Ports, Listeners, list[str]]:
     """
     for first in range(RESOLVER_PORT, _LAST_PORT, 2):
         ports = Ports(resolver=first, proxy=first + 1)
-        listeners = _open_pair(ports)
+        listeners = _open_pair(ports, _LOOPBACKS, _ROLES)
         if listeners is not None:
             listeners["explicit"], problems = open_explicit(explicit)
             return ports, listeners, problems
+    raise KernelRefusedError(f"no two free ports between {RESOLVER_PORT} and {_LAST_PORT}")
+
+
+def open_cover() -> tuple[Ports, Listeners]:
+    """Open those for covered containers: on any address, since that of a bridge comes and goes.
+
+    Raises:
+        KernelRefusedError: no pair of ports is free, or there is no privilege for them.
+    """
+    for first in range(RESOLVER_PORT, _LAST_PORT, 2):
+        ports = Ports(resolver=first, proxy=first + 1)
+        listeners = _open_pair(ports, _ANY, _COVER_ROLES)
+        if listeners is not None:
+            for sock in listeners["cover-udp"]:
+                if sock.family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+                else:
+                    sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            return ports, listeners
     raise KernelRefusedError(f"no two free ports between {RESOLVER_PORT} and {_LAST_PORT}")
 
 
@@ -45,23 +70,24 @@ def close_listeners(listeners: Listeners) -> None:
             sock.close()
 
 
-def _open_pair(ports: Ports) -> Listeners | None:
-    listeners: Listeners = {"dns-udp": [], "dns-tcp": [], "transparent": []}
+def _open_pair(
+    ports: Ports, addresses: Sequence[tuple[int, str]], roles: tuple[str, str, str]
+) -> Listeners | None:
+    """``roles``: of the resolver over UDP and over TCP, and of the proxy."""
+    listeners: Listeners = {role: [] for role in roles}
+    kinds = (socket.SOCK_DGRAM, socket.SOCK_STREAM, socket.SOCK_STREAM)
+    numbers = (ports.resolver, ports.resolver, ports.proxy)
     try:
-        for family, address in _LOOPBACKS:
+        for family, address in addresses:
             if family == socket.AF_INET6 and not _has_ipv6():
                 continue
-            for role, kind, port in (
-                ("dns-udp", socket.SOCK_DGRAM, ports.resolver),
-                ("dns-tcp", socket.SOCK_STREAM, ports.resolver),
-                ("transparent", socket.SOCK_STREAM, ports.proxy),
-            ):
+            for role, kind, port in zip(roles, kinds, numbers, strict=True):
                 listeners[role].append(_open(family, kind, address, port))
     except OSError as error:
         close_listeners(listeners)
         if error.errno == errno.EADDRINUSE:
             return None
-        raise KernelRefusedError(f"cannot listen on loopback: {error.strerror}") from None
+        raise KernelRefusedError(f"cannot listen for the gate: {error.strerror}") from None
     return listeners
 
 

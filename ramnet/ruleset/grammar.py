@@ -179,10 +179,16 @@ def _parse_set(lines: Sequence[str]) -> frozenset[Item]:
 
 
 _HOOK: Final = re.compile(
-    r"type (filter|nat|route) hook (output|input|prerouting|postrouting) "
+    r"type (filter|nat|route) hook (output|input|forward|prerouting|postrouting) "
     r"priority ([\w -]+); policy (accept|drop);"
 )
-_PRIORITIES: Final = {"filter": 0, "dstnat - 1": -101, "mangle": -150, "raw": -300}
+_PRIORITIES: Final = {
+    "filter": 0,
+    "dstnat - 1": -101,
+    "srcnat - 1": 99,
+    "mangle": -150,
+    "raw": -300,
+}
 
 
 def parse_chain(lines: Sequence[str]) -> Chain:
@@ -267,7 +273,7 @@ def _statement(kind: str, convert: Callable[[str], int | str] = str) -> _Reader:
 
 _SELECTORS: Final = (
     "meta l4proto", "meta nfproto", "meta skuid", "meta cgroup", "meta mark(?! set)",
-    "socket transparent", "ip daddr", "ip6 daddr",
+    "socket transparent", "ip6? [sd]addr",
     "(?:tcp|udp|sctp) (?:sport|dport)", "icmp type", "icmpv6 type",
     "oifname", "iifname", "oif", "iif", "ct state", "ct direction", "ct status", "ct mark(?! set)",
 )  # fmt: skip

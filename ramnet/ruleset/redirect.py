@@ -62,15 +62,16 @@ def sets(situation: Situation) -> Iterator[str]:
     """The sets that the rules ask."""
     for name in ("listening", "old_tcp", "old_udp"):
         ports: frozenset[int] = getattr(situation, name)
-        yield from _set(name, "type inet_service;", map(str, ports))
+        yield from set_of(name, "type inet_service;", map(str, ports))
     if situation.capabilities.dynamic_sets:
-        yield from _set("published", "type inet_service; size 65535; flags dynamic,timeout;", ())
-    yield from _set("bridges", "type iface_index;", map(str, sorted(situation.bridges)))
-    yield from _set("containers4", "type ipv4_addr; flags interval;", situation.containers4)
-    yield from _set("containers6", "type ipv6_addr; flags interval;", situation.containers6)
+        yield from set_of("published", "type inet_service; size 65535; flags dynamic,timeout;", ())
+    yield from set_of("bridges", "type iface_index;", map(str, sorted(situation.bridges)))
+    yield from set_of("containers4", "type ipv4_addr; flags interval;", situation.containers4)
+    yield from set_of("containers6", "type ipv6_addr; flags interval;", situation.containers6)
 
 
-def _set(name: str, kind: str, elements: Iterable[str]) -> Iterator[str]:
+def set_of(name: str, kind: str, elements: Iterable[str]) -> Iterator[str]:
+    """A named set and what it holds, as a line of a table."""
     listed = ", ".join(sorted(elements, key=_natural))
     holds = f" elements = {{ {listed} }}" if listed else ""
     yield f"set {name} {{ {kind}{holds} }}"

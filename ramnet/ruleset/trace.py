@@ -111,6 +111,8 @@ def trace(table: str | Table, packet: Packet) -> Fate:
         GrammarError: the table holds what this module does not know.
     """
     parsed = parse_table(table) if isinstance(table, str) else table
+    if any(chain.hook == "forward" for chain in parsed.chains.values()):
+        raise GrammarError("forwarded packets cannot be traced yet")
     if any(chain.kind == "route" for chain in parsed.chains.values()):
         raise GrammarError("this table is of tier anyip; only tier redirect can be traced")
     return _Walk(parsed, packet).fate()

@@ -19,6 +19,7 @@ from ramnet.daemon.service import Means, Service
 from ramnet.errors import KernelRefusedError, RamnetError
 from ramnet.gate.denial.authority import create_authority
 from ramnet.gate.spec import Interception
+from ramnet.kernel.cover import CoverRules
 from ramnet.kernel.docker import gather_proxies
 from ramnet.kernel.surroundings import Near
 from ramnet.kernel.watch import Change
@@ -33,9 +34,10 @@ class StubEnforcer:
         self._log = Path(config.state_dir) / "rules.log"
         self._near_file = Path(config.state_dir) / "near"
         self._tampered = Path(config.state_dir) / "tampered"
-        self._scope = scope
+        self.scope = scope
         self.listeners = {"explicit": [listener]}
         self.problems: list[str] = []
+        self.cover: CoverRules | None = None
         self.sinkhole6 = False
         self.namespace_descriptor = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self.gate_cgroup: Path | None = None
@@ -95,8 +97,8 @@ class StubEnforcer:
 
     def describe(self) -> dict[str, Any]:
         return {
-            "name": self._scope.name,
-            "netns": self._scope.netns,
+            "name": self.scope.name,
+            "netns": self.scope.netns,
             "tier": "redirect",
             "scoping": "namespace",
             "reason": "",

@@ -22,7 +22,7 @@ class Docker:
     """
 
     def __init__(self, vm: Host, name: str = "docker", *, cgroup: str) -> None:
-        self._vm = vm
+        self.vm = vm
         self.name = name
         self.process: Process | None = None
         self._cgroup = cgroup
@@ -50,9 +50,9 @@ class Docker:
         if self.process is not None:
             raise LabError(f"{self.name} runs already")
         path = f"/etc/docker/{self.name}.json"
-        self._vm.write(path, json.dumps(self._configuration() | dict(config or {})))
+        self.vm.write(path, json.dumps(self._configuration() | dict(config or {})))
         with notify(self._directory / "notify") as ready:
-            self.process = self._vm.start(
+            self.process = self.vm.start(
                 [*prefix, DAEMON, "--config-file", path],
                 log=self.name,
                 environment={"NOTIFY_SOCKET": str(ready.path)} | dict(environment or {}),
@@ -97,7 +97,7 @@ class Docker:
     ) -> Result:
         """Run the docker client in the vm."""
         variables = self._client_environment | dict(environment or {})
-        return self._vm.run(
+        return self.vm.run(
             [CLIENT, *arguments], stdin=stdin, seconds=seconds, environment=variables
         )
 
@@ -125,4 +125,4 @@ class Docker:
         if containers := self.run("ps", "--all", "--quiet").check().out.split():
             self.run("rm", "--force", *containers).check()
         self.run("system", "prune", "--all", "--force").check()
-        self._vm.run(["rm", "-rf", self._client_environment["DOCKER_CONFIG"]]).check()
+        self.vm.run(["rm", "-rf", self._client_environment["DOCKER_CONFIG"]]).check()

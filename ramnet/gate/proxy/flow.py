@@ -33,6 +33,7 @@ class Flow:
         "bytes_down",
         "bytes_up",
         "client",
+        "container",
         "destination",
         "grounds",
         "handed_over",
@@ -50,6 +51,8 @@ class Flow:
         self.client = client
         self.destination: Destination | None = None
         """Where the client meant to go, as far as the kernel knows."""
+        self.container: str | None = None
+        """Whose it is, where that is a covered container."""
         self.kind: Kind = "opaque"
         self.grounds: tuple[Ruling, ...] = ()
         """All that must hold for the flow to live on."""
@@ -185,6 +188,7 @@ class Flow:
             bytes_up=self.bytes_up if moved else 0,
             bytes_down=self.bytes_down if moved else 0,
             reason=reason,
+            container=self.container,
         )
         self._report(event)
 
@@ -201,6 +205,8 @@ class Flows:
     ) -> None:
         """``tell`` takes what is known of flows beside their fate."""
         self.scope, self.tell = scope, tell
+        self.containers: dict[str, str] = {}
+        """Names of covered containers, by address."""
         self.clock = loop.time
         self.bytes_up = self.bytes_down = 0
         """What flows have moved that are over."""
@@ -226,6 +232,14 @@ class Flows:
     def discard(self, flow: Flow) -> None:
         """Take it out."""
         self._open.discard(flow)
+
+    def container_of(self, client: socket.socket) -> str:
+        """The name of the container that has the far end's address; that address, if none."""
+        try:
+            address = str(client.getpeername()[0]).partition("%")[0]
+        except OSError:
+            return "gone"
+        return self.containers.get(address, address)
 
     def stands(self, flow: Flow) -> bool:
         """Whether the policy in force allows what the flow lives on."""

@@ -27,7 +27,7 @@ from ramnet.gate.proxy.engine import Engine
 from ramnet.gate.proxy.flow import Flow, Flows
 from ramnet.gate.proxy.parent import Upstreams
 from ramnet.gate.proxy.relay import reset
-from ramnet.gate.proxy.serve import serve_explicit, serve_transparent
+from ramnet.gate.proxy.serve import serve_covered, serve_explicit, serve_transparent
 from ramnet.gate.proxy.services import Services
 from ramnet.gate.spec import GateSpec, Interception, Surroundings
 
@@ -77,17 +77,23 @@ class Proxy:
         )
 
     async def start(
-        self, transparent: Iterable[socket.socket], explicit: Iterable[socket.socket]
+        self,
+        transparent: Iterable[socket.socket],
+        explicit: Iterable[socket.socket],
+        cover: Iterable[socket.socket] = (),
     ) -> None:
         """Serve these listening sockets; they belong to the proxy from now on."""
         for listener in transparent:
             self._listen(listener, serve_transparent)
         for listener in explicit:
             self._listen(listener, serve_explicit)
+        for listener in cover:
+            self._listen(listener, serve_covered)
 
     def update_surroundings(self, surroundings: Surroundings) -> None:
         """Take over the machine as it stands now."""
         self._services.nearness.update(surroundings)
+        self._services.flows.containers = surroundings.containers
 
     def status(self) -> dict[str, Any]:
         """Counters since the start, and what is open now."""

@@ -1,4 +1,4 @@
-"""The two ways in: connections that the kernel redirected, and the explicit proxy's own."""
+"""The ways in: what the kernel redirected, of the scope or of containers; the explicit proxy."""
 
 import ipaddress
 
@@ -29,6 +29,21 @@ async def serve_transparent(services: Services, flow: Flow) -> None:
         await _serve_near(services, flow, destination)
     else:
         await _serve_far(services, flow, destination)
+
+
+async def serve_covered(services: Services, flow: Flow) -> None:
+    """Serve a container's connection: what is near it reaches by itself, and not from here."""
+    flow.container = flow.table.container_of(flow.client)
+    destination = services.original_destination(flow.client)
+    flow.destination = destination
+    if destination is None or services.nearness.is_gate(destination):
+        raise DroppedError("opaque", "a connection to the gate itself")
+    if services.nearness.contains(destination.address):
+        raise DroppedError("near", "a container's connection to this machine")
+    if services.judge.restricts:
+        await _serve_far(services, flow, destination)
+    else:
+        await _serve_unrestricted(services, flow, destination)
 
 
 async def serve_explicit(services: Services, flow: Flow) -> None:

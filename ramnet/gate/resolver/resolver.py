@@ -58,9 +58,14 @@ class Resolver:
         self._streams = StreamServer(self._desk)
         judge.subscribe(self._datagrams.cache.clear)
 
-    async def start(self, udp: Sequence[socket.socket], tcp: Sequence[socket.socket]) -> None:
-        """Serve these listeners; ``close`` closes them."""
-        self._datagrams.start(udp)
+    async def start(
+        self,
+        udp: Sequence[socket.socket],
+        tcp: Sequence[socket.socket],
+        udp_on_any: Sequence[socket.socket] = (),
+    ) -> None:
+        """Serve these listeners; ``close`` closes them. ``udp_on_any``: bound to no address."""
+        self._datagrams.start(udp, udp_on_any)
         await self._streams.start(tcp)
         self._probes.probe(self._zones.servers(), self._rules)
 

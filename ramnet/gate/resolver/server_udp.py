@@ -35,14 +35,18 @@ class DatagramServer:
         self.unsent = 0
         """Replies that the kernel did not take."""
 
-    def start(self, sockets: Sequence[socket.socket]) -> None:
-        """Serve these bound sockets; they are closed with the server."""
-        self._sockets = tuple(sockets)
-        for listener in self._sockets:
+    def start(self, sockets: Sequence[socket.socket], on_any: Sequence[socket.socket] = ()) -> None:
+        """Serve these bound sockets; they are closed with the server.
+
+        ``on_any``: those that were bound to no address, and answer from the one that was asked.
+        """
+        self._sockets = (*sockets, *on_any)
+        ways = (self._ways,) * len(sockets) + (AnyAddress,) * len(on_any)
+        for listener, make in zip(self._sockets, ways, strict=True):
             listener.setblocking(False)
             with contextlib.suppress(OSError):  # as much as the kernel grants
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-            self._loop.add_reader(listener, partial(self._readable, self._ways(listener)))
+            self._loop.add_reader(listener, partial(self._readable, make(listener)))
 
     def close(self) -> None:
         """Stop serving."""

@@ -20,7 +20,7 @@ def _with(line: str, chain: str = "output") -> str:
 @pytest.mark.parametrize(
     "line",
     [
-        "ip saddr 192.0.2.1 accept",
+        "ip ttl 1 accept",
         "tcp dport 443 queue",
         "tcp dport 443 dnat ip to 192.0.2.1",
         "tcp option maxseg size set 1200",

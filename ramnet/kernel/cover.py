@@ -1,0 +1,151 @@
+"""The table that covers containers, in the kernel: put, read back, kept current, mended."""
+
+import re
+from dataclasses import replace
+from typing import Final
+
+from ramnet import ruleset
+from ramnet.errors import KernelRefusedError
+from ramnet.kernel import listeners, tamper
+from ramnet.kernel.netns import Namespace
+from ramnet.kernel.nft import Nft
+from ramnet.kernel.routes import ROUTE_PROTOCOL
+from ramnet.kernel.survey import Survey
+from ramnet.kernel.watch import Change, Watch
+from ramnet.ruleset import cover, grammar
+from ramnet.ruleset.table import has_flags
+
+_BRIDGE: Final = re.compile(r"[a-zA-Z0-9_.-]{1,15}")
+"""Interface names that are set; another is nobody's but who plays with quotes in them."""
+
+
+class CoverRules:
+    """Of one scope, beside its own table.
+
+    Attributes:
+        listeners: the gate's sockets for what is redirected here.
+        covered: whose traffic it is, as last told.
+    """
+
+    def __init__(
+        self, namespace: Namespace, survey: Survey, table: str, whole: frozenset[str]
+    ) -> None:
+        """``whole``: bridges that are covered as they are. Nothing is put yet."""
+        self._namespace, self._survey, self.table = namespace, survey, table
+        self._whole = whole
+        self._nft = namespace.call(Nft)
+        self._watch = namespace.call(Watch, table, ROUTE_PROTOCOL)
+        self._ports: ruleset.Ports | None = None
+        self._put: tuple[ruleset.Situation, frozenset[str]] | None = None
+        self._expected: str | None = None
+        self.listeners: listeners.Listeners = {}
+        self.covered = cover.Covered(whole)
+
+    def listen(self) -> frozenset[int]:
+        """Open the listeners; their ports. Raises KernelRefusedError."""
+        self._ports, self.listeners = self._namespace.call(listeners.open_cover)
+        return frozenset({self._ports.resolver, self._ports.proxy})
+
+    def install(self) -> None:
+        """Put the table; what an earlier one knew of containers holds until Docker has told."""
+        standing = self._namespace.call(self._nft.listing, self.table)
+        if standing is not None:
+            self.covered = _known(standing, self._whole)
+        self._apply()
+
+    def follow(self, watched: frozenset[str], others: frozenset[str]) -> None:
+        """Cover these from now on, in one transaction. Raises KernelRefusedError."""
+        fit = frozenset(filter(_BRIDGE.fullmatch, watched))
+        covered = cover.Covered(self._whole, fit, others)
+        if covered != self.covered:
+            before, self.covered = self.covered, covered
+            self._change(before)
+
+    def refresh(self) -> None:
+        """Bring the sets up to date with addresses and networks. Raises KernelRefusedError."""
+        if self._put is not None:
+            self._change(self.covered)
+
+    def tampered(self) -> Change:
+        """What another hand has changed since the last call."""
+        return self._watch.read() if self._put is not None else Change()
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Readable as soon as anything changes rules; ``tampered`` reads them."""
+        return self._watch.descriptors
+
+    def restore(self, *, sets: bool) -> str:
+        """Set again what is not as installed; what was found changed, empty if nothing was."""
+        if self._put is None:
+            return ""
+        found = self._chains()
+        if found == self._expected and not sets:
+            return ""
+        expected = self._expected
+        self._apply()
+        said = tamper.difference(expected, found)
+        return f"containers' rules: {said}" if said else ""
+
+    def intact(self) -> bool:
+        """Whether the rules stand in the kernel as they were installed."""
+        return self._put is not None and self._chains() == self._expected
+
+    def remove(self) -> None:
+        """Take the table away."""
+        if self._chains() is not None:
+            self._run(f"delete table inet {self.table}\n")
+        self._put = None
+
+    def close(self) -> None:
+        """Let go of listeners and sockets; the rules stay, and lead to nobody."""
+        listeners.close_listeners(self.listeners)
+        self._watch.close()
+        self._nft.close()
+
+    def _apply(self) -> None:
+        assert self._ports is not None
+        situation, own = self._surroundings()
+        if not situation.capabilities.ownership and has_flags(self._chains()):
+            situation = replace(situation, flagged=frozenset({("inet", self.table)}))
+        self._run(cover.render_table(self.table, situation, self._ports, self.covered, own))
+        self._watch.made_it()
+        self._expected = self._chains()
+        if self._expected is None:
+            raise KernelRefusedError("the kernel took the rules and does not list them")
+        self._put = situation, own
+
+    def _change(self, before: cover.Covered) -> None:
+        if self._put is None:
+            return
+        situation, own = self._surroundings()
+        held = cover.contents(self._put[0], before, self._put[1])
+        text = cover.changes(self.table, held, cover.contents(situation, self.covered, own))
+        if text:
+            try:
+                self._run(text)
+            except KernelRefusedError:  # the table is not as it was: put all of it
+                self._apply()
+        self._put = situation, own
+
+    def _surroundings(self) -> tuple[ruleset.Situation, frozenset[str]]:
+        # Ports of the scope are not asked by these rules, so none are read.
+        return self._survey.situation(frozenset()), self._survey.near.addresses
+
+    def _run(self, text: str) -> None:
+        self._namespace.call(self._nft.apply, text)
+
+    def _chains(self) -> str | None:
+        return self._namespace.call(self._nft.chains, self.table)
+
+
+def _known(listing: str, whole: frozenset[str]) -> cover.Covered:
+    """What the sets of a table of an earlier run hold."""
+    try:
+        sets = grammar.parse_table(listing).sets
+    except grammar.GrammarError:
+        return cover.Covered(whole)
+    words = {name: frozenset(map(str, items)) for name, items in sets.items()}
+    others = words.get("others4", frozenset()) | words.get("others6", frozenset())
+    plain = frozenset(each.partition("/")[0] for each in others)
+    return cover.Covered(whole, words.get("watched", frozenset()), plain)

@@ -1,0 +1,240 @@
+"""Containers that a scope covers are held to the policy from their first packet; others are not.
+
+The builder is a container with a builder's name and image, which fetches.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from tests.lab import Capture, Docker, Lab, Packets, Ramnet
+from tests.lab import addresses as at
+from tests.lab.processes import Result, wait_until
+from tests.lab.service import DEFAULT_CONFIG
+from tests.system.conftest import POLICY, sentence, stray
+
+pytestmark = pytest.mark.lab
+
+BUILDKIT = "moby/buildkit:buildx-stable-1"
+PLAIN = f"{at.REGISTRY_ALLOWED.name}/{at.IMAGE}"
+BUILDER = "buildx_buildkit_x0"
+COVERED = 'netns = "self"\ncontainers = ["buildx", "kind", "label:cover=yes", "bridge:builders0"]\n'
+CONFIG = DEFAULT_CONFIG.replace('netns = "self"\n', COVERED)
+FETCH = (
+    "for i in 1 2 3 4 5 6 7 8; do (echo 'GET / HTTP/1.0'; echo; sleep 0.1) | nc -w 1 {} 80; done; "
+    "sleep 600"
+)
+BLOCKED = f"http://{at.FILES_BLOCKED.name}/hello.txt"
+BY_ADDRESS = f"http://{at.FILES_BLOCKED.ipv4}/hello.txt"
+
+
+@pytest.fixture(scope="module")
+def covering(lab: Lab, service: Ramnet) -> Iterator[Ramnet]:
+    """The service with cover, over a dockerd with a dual-stack network."""
+    service.close()
+    docker = lab.docker
+    if docker.process is None or docker.process.code is not None:
+        docker.stop()
+        docker.start()
+    docker.run("pull", PLAIN).check()
+    docker.run("tag", PLAIN, BUILDKIT).check()
+    docker.run("network", "create", "--ipv6", "--subnet", "2001:db8:d::/64", "two").check()
+    name = "com.docker.network.bridge.name=builders0"
+    docker.run("network", "create", "--opt", name, "whole").check()
+    service.start(POLICY, config=CONFIG)
+    wait_until("Docker was asked", lambda: _cover(service)["problem"] is None, 20)
+    yield service
+    service.down()
+    service.close()
+    docker.forget()
+    for network in ("two", "whole"):
+        docker.run("network", "rm", network)
+
+
+def _cover(service: Ramnet) -> dict[str, object]:
+    (scope,) = service.status()["scopes"]
+    found: dict[str, object] = scope["cover"]
+    return found
+
+
+def start(docker: Docker, name: str, image: str, *options: str, command: str = "sleep 600") -> None:
+    docker.run(
+        "run", "--detach", "--name", name, *options, image, "sh", "-c", command
+    ).check()  # fmt: skip
+
+
+def fetch(docker: Docker, name: str, url: str) -> Result:
+    """By a real client in the container's network namespace; it asks the vm's resolver."""
+    command = ["curl", "--silent", "--show-error", "--fail", "--include", "--max-time", "4", url]
+    return docker.vm.run([*inside(docker, name), *command])
+
+
+def inside(docker: Docker, name: str) -> list[str]:
+    pid = docker.run("inspect", "--format", "{{.State.Pid}}", name).check().out.strip()
+    return ["nsenter", f"--net=/proc/{pid}/ns/net"]
+
+
+def said(docker: Docker, name: str, url: str) -> str:
+    """The answer with its head, whatever its status."""
+    command = ["curl", "--silent", "--include", "--max-time", "4", url]
+    return docker.vm.run([*inside(docker, name), *command]).out
+
+
+def remove(docker: Docker, *names: str) -> None:
+    docker.run("rm", "--force", *names).check()
+
+
+def blocked(capture: Capture) -> Packets:
+    return capture.settle().sent_by_vm().about(at.FILES_BLOCKED)
+
+
+def test_a_builder_obeys_from_its_first_packet(
+    covering: Ramnet, docker: Docker, capture: Capture
+) -> None:
+    """It fetches as its first act, from a bridge that no covered container was on."""
+    start(docker, BUILDER, BUILDKIT, command=FETCH.format(at.FILES_BLOCKED.ipv4))
+    assert sentence(at.FILES_BLOCKED.name) in said(docker, BUILDER, BLOCKED)
+    allowed = fetch(docker, BUILDER, f"http://{at.FILES_ALLOWED.name}/hello.txt")
+    assert allowed.ok, allowed.err
+    names = {event["name"] for event in covering.events() if event.get("container") == BUILDER}
+    assert at.FILES_BLOCKED.name in names
+    assert not stray(capture)
+    assert BUILDER in dict(_cover(covering)["covered"]).values()  # type: ignore[call-overload]
+    found = {each["code"]: each for each in covering_caveats(covering)}
+    assert found["buildx-docker-container"]["state"] == "covered"
+
+
+def covering_caveats(service: Ramnet) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(service.command("caveats", "--json").out)
+    return found
+
+
+def test_another_container_beside_it_is_untouched(
+    covering: Ramnet, docker: Docker, capture: Capture
+) -> None:
+    start(docker, "plain", PLAIN)
+    assert fetch(docker, "plain", BLOCKED).ok
+    assert blocked(capture), "this capture would have seen it"
+    assert docker.run("exec", "plain", "ping", "-c", "1", at.FILES_BLOCKED.ipv4).ok
+
+
+def test_other_protocols_and_other_resolvers(
+    covering: Ramnet, docker: Docker, capture: Capture
+) -> None:
+    vm, within = docker.vm, inside(docker, BUILDER)
+    assert not vm.run([*within, "ping", "-c", "1", "-W", "1", at.FILES_BLOCKED.ipv4]).ok
+    dig = ["dig", "+short", "+tries=1", "+time=2", f"@{at.FOREIGN_RESOLVER.ipv4}"]
+    assert at.FILES_BLOCKED.ipv4 not in vm.run([*within, *dig, at.FILES_BLOCKED.name]).out
+    assert at.FILES_ALLOWED.ipv4 in vm.run([*within, *dig, at.FILES_ALLOWED.name]).out
+    quic = f"socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('{at.FILES_BLOCKED.ipv4}', 443))"
+    vm.run([*within, sys.executable, "-c", f"import socket; {quic}"]).check()
+    dot = f"socket.create_connection(('{at.FILES_BLOCKED.ipv4}', 853), 3)"
+    tried = vm.run([*within, sys.executable, "-c", f"import socket; {dot}"])
+    assert "ConnectionRefusedError" in tried.err
+    assert not stray(capture)
+
+
+def test_round_it_by_an_address_of_its_own(
+    covering: Ramnet, docker: Docker, capture: Capture
+) -> None:
+    """A builder is privileged: it gives itself an address that Docker knows nothing of."""
+    vm, within = docker.vm, inside(docker, BUILDER)
+    vm.run([*within, "ip", "address", "add", "172.17.9.9/16", "dev", "eth0"]).check()
+    change = ["ip", "route", "change", "default", "via", "172.17.0.1", "src", "172.17.9.9"]
+    vm.run([*within, *change]).check()
+    assert not fetch(docker, BUILDER, BY_ADDRESS).ok
+    assert not stray(capture)
+
+
+def test_round_it_by_another_network_name_or_ipv6(
+    covering: Ramnet, docker: Docker, capture: Capture
+) -> None:
+    docker.run("network", "connect", "two", BUILDER).check()
+    docker.run("rename", BUILDER, "innocent").check()
+    docker.run("network", "disconnect", "bridge", "innocent").check()
+    for url in (BLOCKED, BY_ADDRESS, f"http://[{at.FILES_BLOCKED.ipv6}]/hello.txt"):
+        assert not fetch(docker, "innocent", url).ok
+    assert fetch(docker, "innocent", f"http://{at.FILES_ALLOWED.name}/hello.txt").ok
+    assert not stray(capture)
+    docker.run("network", "connect", "bridge", "innocent").check()
+
+
+def test_round_it_in_the_network_of_another(
+    covering: Ramnet, docker: Docker, capture: Capture
+) -> None:
+    start(docker, "shared", PLAIN)
+    start(docker, "buildx_buildkit_y0", BUILDKIT, "--network", "container:shared")
+    wait_until("both", lambda: "shared" in _addresses(covering), 10)
+    assert not fetch(docker, "buildx_buildkit_y0", BY_ADDRESS).ok
+    assert not stray(capture)
+    remove(docker, "buildx_buildkit_y0", "shared")
+
+
+def _addresses(service: Ramnet) -> list[str]:
+    return list(dict(_cover(service)["addresses"]).values())  # type: ignore[call-overload]
+
+
+def test_killed_it_stays_closed_for_new_ones_too(
+    covering: Ramnet, docker: Docker, capture: Capture
+) -> None:
+    # An address that is another's when the service dies stays so until it is back.
+    others = [_address(docker, "plain")]
+    wait_until("removals", lambda: _cover(covering)["other_addresses"] == others, 10)
+    covering.signal(covering.supervisor_pid())
+    start(
+        docker, "late", PLAIN, "--label", "cover=yes", command=FETCH.format(at.FILES_BLOCKED.ipv4)
+    )
+    assert not fetch(docker, "innocent", BY_ADDRESS).ok
+    covering.wait_restarted()
+    wait_until("Docker was asked", lambda: _cover(covering)["problem"] is None, 20)
+    assert not fetch(docker, "late", BY_ADDRESS).ok
+    assert not stray(capture)
+
+
+def test_the_address_of_a_covered_one_is_free_again(
+    covering: Ramnet, docker: Docker, capture: Capture
+) -> None:
+    remove(docker, "plain", "late", "innocent")
+    start(docker, BUILDER, BUILDKIT)
+    address = _address(docker, BUILDER)
+    docker.run("stop", "--time", "0", BUILDER).check()
+    start(docker, "reuser", PLAIN)
+    assert _address(docker, "reuser") == address
+    assert fetch(docker, "reuser", BY_ADDRESS).ok
+    docker.run("start", BUILDER).check()
+    assert not fetch(docker, BUILDER, BY_ADDRESS).ok
+    remove(docker, BUILDER, "reuser")
+
+
+def _address(docker: Docker, name: str) -> str:
+    form = "{{.NetworkSettings.IPAddress}}"
+    return docker.run("inspect", "--format", form, name).check().out.strip()
+
+
+def test_a_whole_bridge_and_a_flush_of_the_rules(
+    covering: Ramnet, docker: Docker, capture: Capture
+) -> None:
+    """Nothing tells this one but the bridge that it is on."""
+    covering.down()
+    covering.close()
+    start(docker, "old", PLAIN, "--network", "whole")
+    hold = f"(echo GET / HTTP/1.0; sleep 600) | nc {at.FILES_BLOCKED.ipv4} 80"
+    docker.run("exec", "--detach", "old", "sh", "-c", hold).check()
+    covering.start(POLICY, config=CONFIG)
+    capture.clear()
+    assert not fetch(docker, "old", BY_ADDRESS).ok
+    docker.vm.run(["nft", "delete", "table", "inet", "ramnetcover_dockerd"]).check()
+    wait_until("the rules", partial(_table_stands, docker), 10)
+    assert not fetch(docker, "old", BY_ADDRESS).ok
+    remove(docker, "old")
+    covering.down().check()
+    assert not _table_stands(docker)
+
+
+def _table_stands(docker: Docker) -> bool:
+    return docker.vm.run(["nft", "list", "table", "inet", "ramnetcover_dockerd"]).ok
