@@ -25,6 +25,8 @@ _REDIRECTS: Final = re.compile(r"(?:(udp|tcp) dport 53|meta l4proto tcp) redirec
 _INTERCEPTED: Final = re.compile(r"tcp dport (\{[^}]*\}|\d+) meta mark set")
 _OLD_UDP: Final = re.compile(r"^\s*udp sport (\{[^}]*\}|\d+) goto refuse", re.M)
 _INTERFACE: Final = re.compile(r'\b(oif|iif) "([^"]+)"')
+_BRIDGES: Final = re.compile(r"set bridges \{[^{}]*elements = \{[^{}]*")
+_QUOTED: Final = re.compile(r'"([^"]+)"')
 _NUMBER: Final = re.compile(r"\d+")
 
 
@@ -134,7 +136,10 @@ def _numbered(listing: str | None, names: dict[str, int]) -> str | None:
     def number(found: re.Match[str]) -> str:
         return f"{found[1]} {names.get(found[2], found[2])}"
 
-    return None if listing is None else _INTERFACE.sub(number, listing)
+    def elements(found: re.Match[str]) -> str:
+        return _QUOTED.sub(lambda name: str(names.get(name[1], name[0])), found[0])
+
+    return None if listing is None else _BRIDGES.sub(elements, _INTERFACE.sub(number, listing))
 
 
 def _unrouted(planned: KernelState) -> list[str]:

@@ -28,7 +28,7 @@ from ramnet.verify.probes import every_probe
 from ramnet.verify.replica import Replica
 from ramnet.verify.report import Outcome, Verdict
 from ramnet.verify.walk import Walk
-from tests.lab import Lab, Ramnet
+from tests.lab import Docker, Lab, Ramnet
 from tests.system.conftest import POLICY
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root")
@@ -226,8 +226,11 @@ def _leaked(text: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.lab
-def test_the_command(lab: Lab, anybodys: Ramnet) -> None:
-    """With the service's supervisor stopped a rule is taken out of the machine's own table."""
+def test_the_command(lab: Lab, docker: Docker, anybodys: Ramnet) -> None:
+    """With the service's supervisor stopped a rule is taken out of the machine's own table.
+
+    dockerd's bridge is there: a set of near networks that is not empty.
+    """
     for options in ((), ("--live",)):
         got = anybodys.command("verify", *options, seconds=60)
         assert (got.code, "leaked" in got.out) == (0, False), got.text
