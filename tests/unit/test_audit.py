@@ -31,6 +31,7 @@ def test_a_line_holds_every_field(tmp_path: Path) -> None:
         "bytes_up": 0,
         "bytes_down": 0,
         "reason": None,
+        "container": None,
         "redirect": None,
     }
 
