@@ -27,9 +27,12 @@ Docker's own NAT would hide who asked)::
 
 *Who is covered* is told the other way round. On a bridge with a covered container (``watched``)
 everything is, but for the addresses that Docker says are other containers' (``others``). So a new
-container is covered before Docker has told of it, an address that a container gives itself opens
-nothing, and while no service runs nothing new gets out. What an ordinary container sends from an
-address that Docker does not know (a router, a VPN) comes to the gate there as well.
+container is covered before Docker has told of it, and an address that a container gives itself
+opens nothing unless it is one of ``others``. While no service runs those stay as they are: a new
+container that Docker gives the address of one of them, gone meanwhile, is not covered until the
+service is back (a bridge that is covered as a whole asks nothing of addresses). What an ordinary
+container sends from an address that Docker does not know (a router, a VPN) comes to the gate there
+as well.
 
 *Names* of bridges, not indexes: a bridge that is made anew under its name is covered from its
 first packet on.
