@@ -214,7 +214,9 @@ def test_events(machine: Machine) -> None:
 
 def test_events_follow(machine: Machine) -> None:
     """Woken by the kernel: a log that comes late, one that is rotated, and the filters."""
-    command = [sys.executable, "-m", "ramnet.entry", "events", "-f", "--json"]
+    # Where the tests run in the background, SIGINT is ignored and a child inherits that.
+    listening = ["env", "--default-signal=INT", sys.executable]
+    command = [*listening, "-m", "ramnet.entry", "events", "-f", "--json"]
     options = ["--host", "a.example", "--denied", "--config", str(machine.config)]
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as following:
         assert following.stdout is not None
