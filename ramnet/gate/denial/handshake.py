@@ -33,7 +33,11 @@ class TlsDenial:
     async def refuse(self, client: socket.socket, name: str | None, answer: Answer) -> None:
         """Refuse ``name`` (normalised) to the client, whose ClientHello is still in the socket,
         and close it. None, for what is no proper name, is refused by an alert."""
-        context = await self._context(name) if name else None
+        try:
+            context = await self._context(name) if name else None
+        except BaseException:  # cancelled, while nobody else has the socket yet
+            client.close()
+            raise
         with contextlib.suppress(OSError):
             if context is not None:
                 await _serve(client, context, answer)
