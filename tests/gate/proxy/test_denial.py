@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import ssl
 import subprocess
 from pathlib import Path
@@ -159,6 +160,29 @@ def test_it_is_not_needed_to_read_the_key_twice(tmp_path: Path) -> None:
     assert asyncio.run(denial._context("a.example")) is not None
     (tmp_path / "key").unlink()
     assert asyncio.run(denial._context("b.example")) is not None
+
+
+def test_a_refusal_cancelled_before_it_begins_closes_the_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cancel() -> None:
+        loading = asyncio.Event()
+
+        async def for_ever(_self: TlsDenial, _name: str) -> None:
+            loading.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(TlsDenial, "_context", for_ever)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            denial = TlsDenial(str(tmp_path), str(tmp_path))
+            task = asyncio.create_task(denial.refuse(ours, "a.example", lambda _: b""))
+            await loading.wait()
+            task.cancel()
+            await asyncio.wait([task])
+            assert (task.cancelled(), ours.fileno()) == (True, -1)
+
+    asyncio.run(cancel())
 
 
 @pytest.mark.parametrize(
