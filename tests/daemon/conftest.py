@@ -21,14 +21,6 @@ POLICY = 'version = {version}\norganization = "acme"\n'
 PATIENCE = 20.0
 
 
-def run_until(holds: Callable[[], bool], patience: float = PATIENCE) -> None:
-    """Wait for what nobody tells: ask until it holds."""
-    deadline = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 class Running:
     """One run of the service, and what it says."""
 

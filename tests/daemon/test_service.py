@@ -4,7 +4,6 @@ import os
 import select
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ramnet.audit import read_events
 from ramnet.daemon.client import ask
 from ramnet.errors import NotRunningError
 from ramnet.ruleset import GATE_UID
+from tests.lab.processes import wait_until
 
 from .conftest import PATIENCE, Bench
 
@@ -222,8 +222,9 @@ def test_a_state_directory_that_cannot_be_made_is_no_reason_to_be_open(bench: Be
     assert bench.rules() == ["install"]
     assert ask(bench.control, "GET", "/v1/status")["warnings"] == [said]
     events.unlink()
-    deadline = time.monotonic() + PATIENCE
-    while ask(bench.control, "GET", "/v1/status")["warnings"]:
-        assert time.monotonic() < deadline, "it is not made later"
-        time.sleep(0.05)
+    wait_until(
+        "it is made later",
+        lambda: not ask(bench.control, "GET", "/v1/status")["warnings"],
+        PATIENCE,
+    )
     assert events.is_dir()

@@ -10,9 +10,10 @@ import pytest
 
 from ramnet.daemon.client import ask
 from ramnet.errors import RamnetError
+from tests.lab.processes import wait_until
 from tests.trust.issuer import AUDIENCE, ISSUER, Issuer
 
-from .conftest import Bench, Running, run_until
+from .conftest import PATIENCE, Bench, Running
 from .test_signed_policy import Fleet, authority, fleet
 
 __all__ = ["authority", "fleet"]
@@ -74,7 +75,7 @@ def person(bench: Bench, issuer: Issuer) -> Person:
 
 def test_enforced_and_absent_nothing_but_signing_in_is_reachable(person: Person) -> None:
     person.start("refusing")
-    run_until(lambda: person.gate()["allowed"] == ["login.example"])
+    wait_until("the gate follows", lambda: person.gate()["allowed"] == ["login.example"], PATIENCE)
     assert person.gate()["sentence"].startswith(SIGN_IN)
     status = person.status()
     assert status["session"]["state"] == "signed-out"
@@ -126,7 +127,7 @@ def test_a_session_ends_by_time(person: Person) -> None:
     run = person.start("refusing")
     person.sign_in(exp=int(time.time()) + 2)
     run.wait_for("session ended: it has expired")
-    run_until(lambda: person.gate()["allowed"] == ["login.example"])
+    wait_until("the gate follows", lambda: person.gate()["allowed"] == ["login.example"], PATIENCE)
     assert not (person.bench.state / "session").exists()
 
 
@@ -170,7 +171,7 @@ def test_not_enforced_and_absent_as_configured(person: Person) -> None:
     run.stop()
     person.configure('absent = "unrestricted"')
     run = person.start("enforcing")
-    run_until(lambda: "anything.example" in person.gate()["allowed"])
+    wait_until("the gate follows", lambda: "anything.example" in person.gate()["allowed"], PATIENCE)
     assert any("nothing is restricted" in warning for warning in person.status()["warnings"])
     person.sign_in()
     assert person.gate()["allowed"] == ["docker.io"]
@@ -213,4 +214,4 @@ def test_a_session_file_that_is_rubbish_is_no_session(person: Person) -> None:
     Path(person.bench.state).mkdir()
     (person.bench.state / "session").write_bytes(b"\x00rubbish")
     person.start("session ended: ")
-    run_until(lambda: person.gate()["allowed"] == ["login.example"])
+    wait_until("the gate follows", lambda: person.gate()["allowed"] == ["login.example"], PATIENCE)

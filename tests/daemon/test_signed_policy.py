@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import trustme
 
 from ramnet.daemon.client import ask
 from ramnet.errors import RamnetError
+from tests.lab.processes import wait_until
 from tests.trust.server import serving
 from tests.trust.site import Site
 
-from .conftest import Bench, Running, run_until
+from .conftest import PATIENCE, Bench, Running
 from .connect_proxy import connect_proxy
 
 pytestmark = pytest.mark.skipif(
@@ -221,7 +223,7 @@ def test_beyond_grace(fleet: Fleet, on_stale: str, version: int) -> None:
     if on_stale == "refuse":
         run.wait_for("refusing")
     words = "The policy has not been renewed and expired at"
-    run_until(lambda: words in fleet.bench.ask_gate()["sentence"])
+    wait_until("the sentence", lambda: words in fleet.bench.ask_gate()["sentence"], PATIENCE)
     assert fleet.version() == version
     status = fleet.status()
     assert status["policy"]["signed"]["state"] == "overdue"
@@ -237,14 +239,15 @@ def test_beyond_grace(fleet: Fleet, on_stale: str, version: int) -> None:
 def test_a_killed_service_leaves_a_whole_bundle(fleet: Fleet) -> None:
     """kill -9 while it writes: the temporary file may be torn, the bundle never is."""
     fleet.start()
-    for version in (2, 4):
+    asked = fleet.site.server.asked
+    for version, questions in ((2, 1), (4, 4)):  # as the fetch begins, and near its end
         fleet.site.publish(version)
+        enough = len(asked) + questions
         asking = subprocess.Popen(
             ["curl", "-s", "--unix-socket", str(fleet.bench.control), "-X", "POST",
              "http://ramnet/v1/refresh"], stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        run_until(lambda: bool(fleet.site.server.asked))
-        time.sleep(0.1 * version)
+        wait_until("the fetch", partial(_counts, asked, enough), PATIENCE)
         fleet.bench.runs[-1].stop(9)
         asking.wait()
         fleet.site.server.down = True
@@ -253,3 +256,7 @@ def test_a_killed_service_leaves_a_whole_bundle(fleet: Fleet) -> None:
         fleet.site.server.down = False
         fleet.refresh()
         assert fleet.version() == version
+
+
+def _counts(asked: list[str], enough: int) -> bool:
+    return len(asked) >= enough

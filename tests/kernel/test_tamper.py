@@ -29,8 +29,9 @@ class Mending:
 
     def __init__(self, enforcer: Enforcer) -> None:
         self.enforcer, self.told = enforcer, list[str]()
+        self._news = threading.Condition()
         self._loop = asyncio.new_event_loop()
-        self._mender = Mender(enforcer, "vm", self.told.append)
+        self._mender = Mender(enforcer, "vm", self._tell)
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         self._call(self._mender.start)
@@ -42,13 +43,18 @@ class Mending:
         asyncio.run_coroutine_threadsafe(call(), self._loop).result(_PATIENCE)
 
     def wait_told(self, words: str) -> str:
-        deadline = time.monotonic() + _PATIENCE
-        while time.monotonic() < deadline:
-            for sentence in list(self.told):
-                if words in sentence:
-                    return sentence
-            time.sleep(0.001)
+        def found() -> str | None:
+            return next((sentence for sentence in self.told if words in sentence), None)
+
+        with self._news:
+            if (sentence := self._news.wait_for(found, _PATIENCE)) is not None:
+                return sentence
         raise AssertionError(f"{words!r} was not told; told was {self.told}")
+
+    def _tell(self, sentence: str) -> None:
+        with self._news:
+            self.told.append(sentence)
+            self._news.notify_all()
 
     def close(self) -> None:
         self._call(self._mender.stop)
