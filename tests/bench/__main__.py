@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.bench.place import Place
-from tests.bench.report import write
+from tests.bench.plots import plots
+from tests.bench.report import machine_readable, markdown, put_into
 from tests.bench.samples import Samples
 from tests.bench.settings import QUICK, Settings
 from tests.bench.stages import STAGES, Stages, units
@@ -96,6 +97,15 @@ def _measure(samples: Samples, settings: Settings, stages: tuple[str, ...], say:
                 say.print(f"{said:<34} {time.monotonic() - began:5.1f} s")
 
 
+def _write(directory: Path, samples: Samples, run: dict[str, object]) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    drawn = plots(samples)
+    for name, text in drawn.items():
+        (directory / name).write_text(text)
+    (directory / "results.md").write_text(markdown(samples, run, list(drawn)))
+    (directory / "results.json").write_text(machine_readable(samples, run))
+
+
 def main(arguments: list[str]) -> int:
     """Measure what is left, and write the result."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
@@ -123,7 +133,9 @@ def main(arguments: list[str]) -> int:
     except (LabError, OSError) as error:
         say.print(f"the bench cannot go on (what was measured is kept): {error}", markup=False)
         return 1
-    write(results, samples, run)
+    _write(results, samples, run)
+    if whole:
+        put_into(ROOT / "README.md", samples)
     say.print((results / "results.md").read_text(), markup=False, soft_wrap=True)
     say.print(f"{results}: written after {time.monotonic() - began:.0f} s", markup=False)
     return 0

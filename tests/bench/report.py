@@ -6,10 +6,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tests.bench.goals import GOALS
 from tests.bench.samples import Samples
+
+BEGIN: Final = "<!-- bench: written by `make bench` -->"
+END: Final = "<!-- bench: end -->"
 
 
 class Row(NamedTuple):
@@ -152,6 +155,43 @@ def _alone(samples: Samples) -> Iterator[str]:
             yield f"| {title} {f'({unit})' if unit else ''} | {cells} |"
 
 
+_SHORT = (
+    (
+        ("direct", "ramnet", "haproxy", "squid"),
+        ("bulk_tls_1_mib_s", "bulk_tls_8_mib_s", "bulk_plain_mib_s", "new_tls_s",
+         "transparent_p50_ms"),
+    ),
+    (("direct", "ramnet"), ("pull_s", "container_mbit_s")),
+    (("ramnet", "dnsmasq", "unbound"), ("dns_cached_s", "dns_refused_s", "dns_forwarded_s")),
+)  # fmt: skip
+
+
+def short(samples: Samples) -> str:
+    """For the README: ratios alone."""
+    lines = []
+    for ways, metrics in _SHORT:
+        rows = [row for metric in metrics for row in ROWS if row.metric == metric]
+        lines += ["", f"| | {' | '.join(map(_called, ways))} |", "|---|" + "---|" * len(ways)]
+        for row in rows:
+            ratios = (samples.ratios(row.stage, way, row.base, row.metric) for way in ways)
+            cells = " | ".join(f"{median(found):.2f}" if found else "" for found in ratios)
+            lines.append(f"| {row.title} | {cells} |")
+    return "\n".join(lines[1:])
+
+
+def _called(way: str) -> str:
+    return {"direct": "no gate", "haproxy": "HAProxy"}.get(way, way)
+
+
+def put_into(readme: Path, samples: Samples) -> None:
+    """Replace what stands between the two marks."""
+    text = readme.read_text()
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if begin and end:
+        readme.write_text(f"{before}{begin}\n{short(samples)}\n{end}{after}")
+
+
 def machine_readable(samples: Samples, run: dict[str, object]) -> str:
     """Everything that was measured, and the goals."""
     goals = [
@@ -165,15 +205,3 @@ def machine_readable(samples: Samples, run: dict[str, object]) -> str:
         for metric, numbers in found.items():
             metrics.setdefault(metric, []).extend(numbers)
     return json.dumps({"run": run, "goals": goals, "samples": values}, indent=1) + "\n"
-
-
-def write(directory: Path, samples: Samples, run: dict[str, object]) -> None:
-    """Write all files of the result."""
-    from tests.bench.plots import plots
-
-    directory.mkdir(parents=True, exist_ok=True)
-    drawn = plots(samples)
-    for name, text in drawn.items():
-        (directory / name).write_text(text)
-    (directory / "results.md").write_text(markdown(samples, run, list(drawn)))
-    (directory / "results.json").write_text(machine_readable(samples, run))

@@ -158,10 +158,12 @@ class Resolver:
         types = [QTYPE.A]
         if local or self._surroundings is None or self._rules.has_global_ipv6:
             types.append(QTYPE.AAAA)
-        tasks = [
-            self._loop.create_task(self._lookups.answer(AnswerKey(name, qtype, local)))
-            for qtype in types
-        ]
+        keys = [AnswerKey(name, qtype, local) for qtype in types]
+        now = self._loop.time()
+        known = [self._lookups.cache.get(key, now) for key in keys]
+        if all(known):  # as for nearly every connection: two tasks would cost more than the rest
+            return [cached for cached in known if cached]
+        tasks = [self._loop.create_task(self._lookups.answer(key)) for key in keys]
         try:
             done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if pending:
