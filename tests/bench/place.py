@@ -120,7 +120,7 @@ class Place:
         )
         self.vm.run_outside(["sh", "-ec", script]).check()
         self.vm.set_resolver(FAST)
-        self.vm.set_hosts({SITE.ipv4: SITE.name})
+        self.vm.set_hosts({SITE.name: SITE.ipv4})
         self.authority.trust_on(self.vm)
 
     def client(self, name: str, *arguments: str) -> list[str]:

@@ -35,7 +35,6 @@ ROWS = (
     Row("processor, a GiB over TLS, 64 streams", "tcp", "cpu_s_gib_64", "s", "haproxy"),
     Row("new TLS connections, saturated", "tcp", "new_tls_s", "/s", "direct"),
     Row("processor, a new connection", "tcp", "cpu_us_connection", "µs", "haproxy"),
-    Row("the same by CONNECT", "tcp", "explicit_new_s", "/s", "squid"),
     Row("first byte of the server, p50", "tcp", "transparent_p50_ms", "ms", "direct"),
     Row("first byte of the server, p99", "tcp", "transparent_p99_ms", "ms", "direct"),
     Row("the same by CONNECT, p50", "tcp", "explicit_p50_ms", "ms", "squid"),

@@ -13,6 +13,7 @@ from tests.lab.service import CONTACT, ORGANIZATION
 PROXY_UID: Final = 13
 """Debian's user `proxy`, which every installation has: what peers run as."""
 _TABLE = "inet peer"
+_NAMES = ("udp dport 53 redirect to :5300", "tcp dport 53 redirect to :5300")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 CONFIG: Final = f"""
@@ -113,6 +114,10 @@ class Peer:
     """A program of Debian's, with its configuration from ``peers`` and a NAT rule before it."""
 
     explicit_port: int | None = None
+    redirects: tuple[str, ...] = (
+        "tcp dport 443 redirect to :8443",
+        "tcp dport 80 redirect to :8080",
+    )
 
     def __init__(self, place: Place, name: str, port: int) -> None:
         self.name = name
@@ -146,10 +151,13 @@ class Peer:
         for path in (*self._directory.iterdir(), *config.parents[2].glob("../authority/*")):
             os.chown(path, PROXY_UID, PROXY_UID)
         drop = ["setpriv", f"--reuid={PROXY_UID}", f"--regid={PROXY_UID}", "--clear-groups"]
-        limit = ["prlimit", "--nofile=65536:65536"]
-        self._process = self._place.vm.start([*limit, *drop, *self.command(config)], log=self.name)
+        self._process = self._place.vm.start([*drop, *self.command(config)], log=self.name)
         self._place.vm.wait_listening(self._port, self._process)
-        rules = (HERE / "peers/rules.nft").read_text().format(uid=PROXY_UID)
+        rules = (
+            (HERE / "peers/rules.nft")
+            .read_text()
+            .format(uid=PROXY_UID, redirects="; ".join(self.redirects))
+        )
         self._place.vm.run(["nft", "-f", "-"], stdin=rules).check()
 
     def stop(self) -> None:
@@ -188,6 +196,8 @@ class Squid(Peer):
 class Dnsmasq(Peer):
     """DNS alone."""
 
+    redirects = _NAMES
+
     def __init__(self, place: Place) -> None:
         super().__init__(place, "dnsmasq", 5300)
 
@@ -197,6 +207,8 @@ class Dnsmasq(Peer):
 
 class Unbound(Peer):
     """DNS alone."""
+
+    redirects = _NAMES
 
     def __init__(self, place: Place) -> None:
         super().__init__(place, "unbound", 5300)
