@@ -138,7 +138,6 @@ class Peer:
         values = {
             "directory": self._directory,
             "pair": self._place.authority.issue("peer.bench.example"),
-            "gid": PROXY_UID,
             "dns": FAST,
             "fast": FAST,
             "slow": SLOW,
