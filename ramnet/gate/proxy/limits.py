@@ -37,6 +37,8 @@ PIPE_WAIT: Final = 0.05
 """Until a sender that found no pipe asks again."""
 SPLICE_BURST: Final = 1024 * 1024
 """Moved for one direction before others get their turn."""
+COPY_FEW: Final = 8 * 1024
+"""Fewer bytes than these are read and sent, more are spliced."""
 COPY_SIZE: Final = 64 * 1024
 
 IDLE_TIME: Final = 3600.0

@@ -17,7 +17,7 @@ from typing import Final
 
 from ramnet.gate.proxy import limits
 from ramnet.gate.proxy.direction import ALL, Direction
-from ramnet.gate.proxy.engine import READABLE, WRITABLE, Engine
+from ramnet.gate.proxy.engine import ODD, READABLE, WRITABLE, Engine
 from ramnet.gate.proxy.pipes import PipePool
 
 # include/net/tcp_states.h
@@ -149,6 +149,8 @@ class Relay:
     def _client_edge(self, mask: int) -> None:
         if mask & READABLE:
             self.up.readable = True
+        if mask & ODD:
+            self.up.odd = True
         if mask & WRITABLE:
             self.down.writable = True
         self._edge(mask, self.client)
@@ -156,6 +158,8 @@ class Relay:
     def _upstream_edge(self, mask: int) -> None:
         if mask & READABLE:
             self.down.readable = True
+        if mask & ODD:
+            self.down.odd = True
         if mask & WRITABLE:
             self.up.writable = True
         self._edge(mask, self.upstream)

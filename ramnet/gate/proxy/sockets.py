@@ -57,7 +57,8 @@ class Peeker:
         the gate nothing.
         """
         known = len(self.data)
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, total)
+        if total > 1:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, total)
         try:
             while await wait_readable(self._sock, deadline):
                 self.look(max(limits.PEEK_FIRST, min(total * 2, limits.PEEK_MOST)))
@@ -71,8 +72,9 @@ class Peeker:
                 known = len(self.data)
             return False
         finally:
-            with contextlib.suppress(OSError):
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            if total > 1:
+                with contextlib.suppress(OSError):
+                    self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
 
 
 def take(sock: socket.socket, count: int) -> bytes:
