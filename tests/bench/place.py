@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import os
 import sys
@@ -96,6 +97,8 @@ class Place:
 
     def __init__(self) -> None:
         sweep()
+        # The hosts' environment lets no program write what it has compiled.
+        compileall.compile_dir(HERE.parents[1] / "ramnet", quiet=1)
         self.directory = make_directory()
         with contextlib.ExitStack() as undo:
             undo.callback(remove_directory, self.directory)

@@ -73,11 +73,8 @@ class Direction:
         """
         quota = limits.SPLICE_BURST
         while not self.done:
-            if self._held:
-                if not self._drain():
-                    return None
-            elif self._rest:
-                if not self._send(self._rest):
+            if self._held or self._rest:
+                if not self._flush():
                     return None
             elif self.ended:
                 self._finish()
@@ -89,12 +86,10 @@ class Direction:
             elif quota <= 0:
                 self._release()
                 return 0.0
-            elif self._few:
-                quota -= self._copy()
-            elif not self._borrowed():
+            elif not self._few and not self._borrowed():
                 return limits.PIPE_WAIT
             else:
-                quota -= self._fill()
+                quota -= self._copy() if self._few else self._fill()
         self._release()
         return None
 
@@ -103,6 +98,10 @@ class Direction:
         self._held, held = 0, self._held
         self._rest = b""
         self._release(empty=not held)
+
+    def _flush(self) -> bool:
+        """Whether all that was taken is with the sink now."""
+        return self._drain() if self._held else self._send(self._rest)
 
     def _copy(self) -> int:
         count = min(self.budget, limits.COPY_FEW)
