@@ -29,6 +29,11 @@ Ended = Callable[["Relay", str | None], None]
 """Called once with the relay and, where it broke off, the reason."""
 
 
+awaited: Final[set[int]] = set()
+"""Descriptors on which something outside a relay waits (``sockets``): they are not to be closed
+before the loop has forgotten them, and it is slow to say that it knows of none."""
+
+
 def reset(sock: socket.socket) -> None:
     """Close ``sock`` so that its peer sees a reset (RST), at once."""
     with contextlib.suppress(OSError):
@@ -225,7 +230,8 @@ class Relay:
             fd = sock.fileno()  # asyncio is slow to say of a socket object that it is not there
             if self.started:
                 self._engine.forget(fd)
-            # Someone may be waiting on it.
-            self._engine.loop.remove_reader(fd)
-            self._engine.loop.remove_writer(fd)
+            if fd in awaited:
+                awaited.discard(fd)
+                self._engine.loop.remove_reader(fd)
+                self._engine.loop.remove_writer(fd)
         return self.client, self.upstream
