@@ -96,6 +96,13 @@ class Relay:
         self._engine.watch(self.client.fileno(), self._client_edge)
         self._engine.watch(self.upstream.fileno(), self._upstream_edge)
 
+    def start_with_words(self) -> None:
+        """The same where the client has spoken and all of it may pass: that goes at once, without
+        a turn of the loop."""
+        self.start()
+        self.up.readable = self.up.writable = True
+        self.pump()
+
     def guard(self, gatekeeper: Callable[[], None]) -> None:
         """Let nothing pass up; call ``gatekeeper`` once there is something to look at."""
         self.pass_up(0, gatekeeper)
