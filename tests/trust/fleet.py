@@ -24,9 +24,10 @@ from tuf.api.exceptions import DownloadHTTPError
 
 from ramnet.trust.client import Source, fetch
 from ramnet.trust.fetcher import HttpsFetcher
-from ramnet.trust.keys import KeyFolder, generate
+from ramnet.trust.keys import KeyFolder
 from ramnet.trust.names import BASE
 from ramnet.trust.publisher import Repository
+from ramnet.trust.roots import generate
 
 _NGINX = """
 daemon off; master_process off; pid {folder}/pid; error_log stderr crit;
@@ -53,7 +54,7 @@ class Server:
     def __init__(self, folder: Path, entries: int) -> None:
         self.folder = folder
         self._keys, self._entries = KeyFolder(folder / "keys"), entries
-        self.root = generate(self._keys).to_bytes()
+        self.root = generate(self._keys).root.to_bytes()
         authority = trustme.CA()
         issued = authority.issue_cert("127.0.0.1")
         issued.private_key_pem.write_to_path(str(folder / "key"))

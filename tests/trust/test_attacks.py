@@ -9,8 +9,9 @@ import pytest
 from tuf.api.metadata import Metadata, Timestamp
 
 from ramnet.trust.attacks import RefusedError
-from ramnet.trust.keys import KeyFolder, generate
+from ramnet.trust.keys import KeyFolder
 from ramnet.trust.publisher import Repository
+from ramnet.trust.roots import generate
 from tests.trust.site import Site, policy
 
 DAY = 86400
@@ -60,7 +61,7 @@ def wrong_signature(site: Site) -> None:
 def another_root(site: Site) -> None:
     """A next root that the one before has not signed."""
     keys = KeyFolder(site.folder / "evil")
-    root = generate(keys)
+    root = generate(keys).root
     root.signed.version = 2
     root.signatures.clear()
     root.sign(keys.signers("root")[0])
