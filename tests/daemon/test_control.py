@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -66,15 +67,22 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "control.sock"
 
 
-def curl(path: Path, *arguments: str, user: int | None = None) -> tuple[int, Any]:
+def curl(
+    path: Path,
+    *arguments: str,
+    user: int | None = None,
+    group: int | None = None,
+    further: list[int] | None = None,
+) -> tuple[int, Any]:
+    """``user`` is of the group of the same number, where no other is given."""
     done = subprocess.run(
         ["curl", "-sS", "-w", "\n%{http_code}", "--unix-socket", path, *arguments],
         capture_output=True,
         text=True,
         check=True,
         user=user,
-        group=user,
-        extra_groups=None if user is None else [],
+        group=user if group is None else group,
+        extra_groups=further if user is None else further or [],
     )
     body, _, code = done.stdout.rpartition("\n")
     return int(code), json.loads(body) if body else None
@@ -206,6 +214,72 @@ def test_others_who_hold_every_place_do_not_keep_root_out(monkeypatch: pytest.Mo
                 return ask(path, "GET", "/v1/status")
 
         assert serve(path, client) == {"state": "enforcing"}
+
+
+_FLOOD = """
+import resource, socket, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (10_100, 10_100))
+import os; os.setgroups([]); os.setgid(USER); os.setuid(USER)
+held = []
+for number in range(10_000):
+    held.append(socket.socket(socket.AF_UNIX))
+    held[-1].connect(sys.argv[1])
+    if number == 1000:
+        print(flush=True)
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+def test_ten_thousand_connections_of_one_user_hurt_nobody_else() -> None:
+    """Neither root nor another user, while they are made and while they are held."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder, "control.sock")
+        command = [sys.executable, "-c", _FLOOD.replace("USER", str(NOBODY)), str(path)]
+
+        def client() -> list[Any]:
+            answers = []
+            with subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            ) as flooding:
+                assert flooding.stdout is not None
+                for _ in ("while they are made", "while they are held"):
+                    assert flooding.stdout.readline() == b"\n"
+                    answers.append(ask(path, "GET", "/v1/status"))
+                    answers.append(curl(path, "http://ramnet/v1/status", user=NOBODY - 1)[1])
+            return answers
+
+        assert serve(path, client) == [{"state": "enforcing"}] * 4
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+@pytest.mark.parametrize(
+    ("user", "group", "further", "answer"),
+    [
+        (0, 0, [], (200, {"state": "down"})),
+        (NOBODY, 4711, [], (403, {"error": "only root may do that"})),
+        (NOBODY, NOBODY, [4711], (403, {"error": "only root may do that"})),
+        (NOBODY, NOBODY, [], (403, {"error": "only root may do that"})),
+    ],
+    ids=["root", "by its own group", "by a further group", "anybody"],
+)
+def test_down_is_for_root_and_not_for_the_group(
+    monkeypatch: pytest.MonkeyPatch,
+    user: int,
+    group: int,
+    further: list[int],
+    answer: tuple[int, Any],
+) -> None:
+    monkeypatch.setattr(grp, "getgrnam", lambda _: grp.struct_group(("ramnet", "x", 4711, [])))
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder, "control.sock")
+        down = ["-X", "POST", "http://ramnet/v1/down"]
+        assert serve(path, lambda: curl(path, *down, user=user, group=group, further=further)) == (
+            answer
+        )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
