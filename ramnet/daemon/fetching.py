@@ -67,9 +67,11 @@ async def send(order: Order, *, kept: int | None, place: Place | None) -> Fetche
             fds.append(kept)
         if place is not None and place.cgroup is not None:
             arguments.append(f"--cgroup={place.cgroup}")
-        if place is not None and place.dial == "scope":
+        if place is not None:
             arguments.append(f"--netns={place.namespace}")
             fds.append(place.namespace)
+        if place is not None and place.dial == "own":
+            arguments.append("--dial-own")
         report = await _run(arguments, stdin, stdout, fds, order.seconds + _SPARE)
         memfd.seal(bundle)
         memfd.seal(documents)

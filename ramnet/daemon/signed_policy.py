@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,13 +21,12 @@ from ramnet.daemon.fetch_order import Order
 from ramnet.daemon.fetching import TIME_LIMIT, Fetched, WayOut, send
 from ramnet.daemon.freshness import Freshness
 from ramnet.daemon.policy_keeper import write_whole
+from ramnet.daemon.schedule import Schedule
 from ramnet.errors import PolicyError, RamnetError
 from ramnet.kernel.clock import is_synchronised
 from ramnet.trust.bundle import BUNDLE, MAX_BUNDLE
 from ramnet.trust.files import read
 
-FIRST_RETRY: Final = 5.0
-"""Seconds after the first failure; each further one doubles it, up to ``refresh``."""
 CHECK: Final = 1.0
 """Seconds between two looks at whether what is in force has expired."""
 
@@ -71,10 +69,10 @@ class SignedPolicyKeeper:
         self._fresh: Freshness | None = None
         self._stale: freshness.State = "fresh"
         self._began = time.monotonic()
-        self._failures, self._wake = 0, asyncio.Event()
+        self._schedule = Schedule(config.trust.refresh_seconds)
         self._due = 0.0
         """When to ask next, on the monotonic clock."""
-        self._busy = asyncio.Lock()
+        self._busy, self._started = asyncio.Lock(), False
         self.groups: tuple[str, ...] = ()
         self.error: str | None = None
         """Why the last fetch brought nothing; None when it did."""
@@ -94,6 +92,7 @@ class SignedPolicyKeeper:
     async def start(self) -> None:
         """Put what was kept in force, else what the server has, else nothing at all."""
         async with self._busy:
+            self._started = True
             if await self._use_what_was_kept():
                 return
             await self._ask()
@@ -104,12 +103,9 @@ class SignedPolicyKeeper:
     async def watch(self) -> None:
         """Ask the server in time, for ever."""
         while True:
-            self._wake.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(max(self._due - time.monotonic(), 0.0), CHECK)):
-                    await self._wake.wait()
+            await asyncio.sleep(min(max(self._due - time.monotonic(), 0.0), CHECK))
             async with self._busy:
-                if time.monotonic() >= self._due or self._wake.is_set():
+                if time.monotonic() >= self._due:
                     await self._ask()
                 await self._look_at_the_clock()
 
@@ -122,15 +118,14 @@ class SignedPolicyKeeper:
                 raise PolicyError(self.error)
 
     async def use_groups(self, groups: tuple[str, ...]) -> None:
-        """Have the documents of these groups in force, as far as they can be had."""
-        if groups == self.groups:
-            return
-        self.groups = groups
+        """Ask the server now, and have the documents of these groups in force, as far as they
+        can be had."""
+        changed, self.groups = groups != self.groups, groups
         async with self._busy:
-            if self._bundle is None:
+            if not self._started:
                 return  # the first fetch is yet to come
             await self._ask()
-            if self.error is not None and self._fresh is not None:
+            if changed and self.error is not None and self._fresh is not None:
                 # Without the server, what is there: above all less than before.
                 with contextlib.suppress(PolicyError):
                     fetched = await self._send("verify", self._bundle)
@@ -146,7 +141,7 @@ class SignedPolicyKeeper:
             "refresh_s": self._settings.refresh_seconds,
             "grace_s": self._settings.grace_seconds,
             "on_stale": self._settings.on_stale,
-            "failures": self._failures,
+            "failures": self._schedule.failures,
             "attack": self.attack,
             "groups": list(self.groups),
         }
@@ -160,13 +155,6 @@ class SignedPolicyKeeper:
             what["overdue"] = 'is enforced all the same (on_stale = "keep")'
         when = freshness.until(self._fresh.expires)
         return [f"the policy expired at {when} and {what[self._stale]}: {self.error}"]
-
-    def _delay(self) -> float:
-        """A tenth earlier at random, so that a fleet that starts together does not ask so."""
-        wait = self._settings.refresh_seconds
-        if self._failures:
-            wait = min(wait, FIRST_RETRY * 2 ** min(self._failures - 1, 20))
-        return wait * random.uniform(0.9, 1.0)  # noqa: S311 - spreads load
 
     async def _use_what_was_kept(self) -> bool:
         try:
@@ -187,7 +175,7 @@ class SignedPolicyKeeper:
 
     async def _ask(self) -> None:
         await self._ask_once()
-        self._due = time.monotonic() + self._delay()
+        self._due = time.monotonic() + self._schedule.wait()
 
     async def _ask_once(self) -> None:
         try:
@@ -197,7 +185,7 @@ class SignedPolicyKeeper:
             return
         if await self._take(fetched, self.source, heard=True):
             self.error = self.attack = None
-            self._failures = 0
+            self._schedule.failures = 0
 
     async def _send(self, task: Any, kept: int | None) -> Fetched:
         try:
@@ -267,7 +255,7 @@ class SignedPolicyKeeper:
         elif reason != self.error:
             self._tell(sentence)
         self.error, self.attack = reason, attack
-        self._failures += 1
+        self._schedule.failures += 1
 
     async def _look_at_the_clock(self) -> None:
         """Do as ``on_stale`` says once the policy is overdue, and undo it when it is renewed."""
