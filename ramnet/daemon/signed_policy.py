@@ -16,11 +16,11 @@ from typing import Any, Final, Protocol
 
 from ramnet.audit import timestamp
 from ramnet.config import Config
-from ramnet.daemon import freshness, memfd
+from ramnet.daemon import freshness
 from ramnet.daemon.fetch_order import Order
 from ramnet.daemon.fetching import TIME_LIMIT, Fetched, WayOut, send
 from ramnet.daemon.freshness import Freshness
-from ramnet.daemon.policy_keeper import write_whole
+from ramnet.daemon.kept import open_kept, write_whole
 from ramnet.daemon.schedule import Schedule
 from ramnet.errors import PolicyError, RamnetError
 from ramnet.kernel.clock import is_synchronised
@@ -158,7 +158,7 @@ class SignedPolicyKeeper:
 
     async def _use_what_was_kept(self) -> bool:
         try:
-            bundle = _open_bundle(self._file)
+            bundle = await asyncio.to_thread(open_kept, self._file, MAX_BUNDLE)
         except PolicyError as error:
             self._tell(str(error))
             return False
@@ -202,12 +202,9 @@ class SignedPolicyKeeper:
             groups=list(self.groups),
             now=time.time(),
             seconds=TIME_LIMIT,
-            spec=way.spec if way else None,
-            surroundings=way.surroundings if way else None,
             ca=self._settings.ca,
         )
-        place = way.place if way else None
-        return await send(order, kept=kept, place=place)
+        return await send(order, kept=kept, way=way)
 
     async def _take(self, fetched: Fetched, origin: str, *, heard: bool) -> bool:
         """Put in force what was brought; False leaves everything as it was."""
@@ -303,22 +300,3 @@ def _digest(fd: int) -> bytes:
         digest = hashlib.file_digest(file, "sha256").digest()
     os.lseek(fd, 0, os.SEEK_SET)  # a duplicate shares the position
     return digest
-
-
-def _open_bundle(path: Path) -> int | None:
-    """A sealed copy; None where there is none. Raises PolicyError."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise PolicyError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        copy = memfd.sealed_copy(fd, MAX_BUNDLE)
-    except OSError as error:
-        raise PolicyError(f"{path}: cannot be read: {error.strerror}") from error
-    finally:
-        os.close(fd)
-    if copy is None:
-        raise PolicyError(f"{path}: larger than {MAX_BUNDLE} bytes")
-    return copy

@@ -249,11 +249,11 @@ def test_keys_that_come_drop_by_drop_are_given_up(issuer: Issuer, authority: tru
         ca = Path(folder, "ca.pem")
         ca.write_bytes(authority.cert_pem.bytes())
         order = Order(
-            task="token", url=url, root=b"", groups=[], now=time.time(), seconds=1.0, spec=spec,
-            surroundings=Surroundings([], {}, "", []), ca=str(ca), token=issuer.token(),
+            task="token", url=url, root=b"", groups=[], now=time.time(), seconds=1.0, ca=str(ca),
+            spec=spec, surroundings=Surroundings([], {}, "", []), token=issuer.token(),
             rules=rules,
         )  # fmt: skip
-        fetched = asyncio.run(send(order, kept=None, place=None))
+        fetched = asyncio.run(send(order, kept=None, way=None))
     fetched.close()
     assert fetched.report.claims is None
     assert fetched.report.error == f"{url}: it took too long"
