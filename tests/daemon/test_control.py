@@ -1,6 +1,7 @@
 """The control socket, with curl as its client and with clients that misbehave."""
 
 import asyncio
+import contextlib
 import grp
 import json
 import os
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -231,6 +233,20 @@ sys.stdin.read()
 """
 
 
+def ask_as(user: int, path: Path) -> Any:
+    """As somebody else, who waits to be let in (curl does not)."""
+    program = (
+        "import socket,sys\ns=socket.socket(1)\ns.connect(sys.argv[1])\n"
+        "s.sendall(b'GET /v1/status HTTP/1.1\\r\\nHost: ramnet\\r\\n\\r\\n')\n"
+        "print(s.makefile().read())"
+    )
+    done = subprocess.run(
+        ["python3", "-c", program, path], capture_output=True, text=True, check=True, user=user,
+        group=user, extra_groups=[],
+    )  # fmt: skip
+    return json.loads(done.stdout.partition("\n\n")[2])
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
 def test_ten_thousand_connections_of_one_user_hurt_nobody_else() -> None:
     """Neither root nor another user, while they are made and while they are held."""
@@ -248,10 +264,11 @@ def test_ten_thousand_connections_of_one_user_hurt_nobody_else() -> None:
                 for _ in ("while they are made", "while they are held"):
                     assert flooding.stdout.readline() == b"\n"
                     answers.append(ask(path, "GET", "/v1/status"))
-                    answers.append(curl(path, "http://ramnet/v1/status", user=NOBODY - 1)[1])
+                    answers.append(ask_as(NOBODY - 1, path))
+                answers.append(curl(path, "http://ramnet/v1/status", user=NOBODY - 1)[1])
             return answers
 
-        assert serve(path, client) == [{"state": "enforcing"}] * 4
+        assert serve(path, client) == [{"state": "enforcing"}] * 5
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
@@ -323,6 +340,21 @@ def test_a_body_arrives_whole(path: Path, size: int) -> None:
 def test_a_body_that_is_too_long_is_refused(path: Path) -> None:
     with pytest.raises((RamnetError, NotRunningError)):
         serve(path, lambda: ask(path, "POST", "/v1/change", b"x" * (control.MAX_BODY + 1)))
+
+
+def test_the_commands_wait_for_a_place_among_those_who_wait(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as crowd:
+        listener.bind(str(path))
+        listener.listen(0)
+        with pytest.raises(BlockingIOError):
+            while True:
+                one = crowd.enter_context(socket.socket(socket.AF_UNIX))
+                one.setblocking(False)
+                one.connect(str(path))
+        began = time.monotonic()
+        with pytest.raises(NotRunningError, match="does not answer"):
+            ask(path, "GET", "/v1/status", time_limit=0.3)
+        assert time.monotonic() - began >= 0.3
 
 
 def test_a_stale_socket_is_replaced(path: Path) -> None:
