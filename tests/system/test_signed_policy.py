@@ -131,8 +131,8 @@ class Elsewhere:
         self._vm.run(["nsenter", f"--net={self.netns}", "sh", "-ec", _NO_WAY_OUT]).check()
 
     def curl(self, url: str) -> str:
-        inside = ["nsenter", f"--net={self.netns}", "curl", "--silent", "--max-time", "5", url]
-        return self._vm.run([*EXEC, *inside]).out
+        curl = ["curl", "--silent", "--show-error", "--max-time", "5", url]
+        return self._vm.run(["nsenter", f"--net={self.netns}", *EXEC, *curl]).text
 
     def close(self) -> None:
         self._vm.run(["ip", "netns", "del", "elsewhere"])
@@ -151,14 +151,15 @@ def test_a_scope_that_dials_from_elsewhere_has_its_policy_fetched_from_there(
     administrator: Administrator, ramnet: Ramnet, elsewhere: Elsewhere, scoping: str
 ) -> None:
     ramnet.without = "socket_cgroupv2" if scoping == "net_cls" else ""
-    administrator.publish(policy_text(at.FILES_ALLOWED.name))
+    administrator.publish(policy_text(at.CDN.name))
     place = f'netns = "{elsewhere.netns}"\ncgroup = "{elsewhere.cgroup}"\ndial = "own"'
     ramnet.start(config=_CONFIG.replace('netns = "self"', place))
     assert ramnet.status()["scopes"][0]["scoping"] == scoping
-    administrator.publish(policy_text(at.CDN.name, version=2))
+    administrator.publish(policy_text(at.FILES_ALLOWED.name, version=2))
     assert json.loads(ramnet.command("refresh", "--json").check().out)["version"] == 2
-    assert elsewhere.curl(f"http://{at.CDN.name}/hello.txt")
-    assert sentence(at.FILES_ALLOWED.name) in elsewhere.curl(f"http://{at.FILES_ALLOWED.name}/")
+    fetched = elsewhere.curl(f"http://{at.FILES_ALLOWED.name}/hello.txt")
+    assert fetched == f"hello from {at.FILES_ALLOWED.name}\n"
+    assert sentence(at.CDN.name) in elsewhere.curl(f"http://{at.CDN.name}/")
 
 
 def test_another_scopes_way_is_taken_where_ones_own_is_restricted(
