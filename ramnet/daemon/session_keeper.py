@@ -1,7 +1,6 @@
 """The session of the person at this machine: begun by a token, ended by word or by time."""
 
 import asyncio
-import contextlib
 import json
 import os
 import time
@@ -16,7 +15,7 @@ from ramnet.daemon import freshness
 from ramnet.daemon.admission import Admission
 from ramnet.daemon.fetch_order import Order
 from ramnet.daemon.fetching import TIME_LIMIT, Fetched, WayOut, send
-from ramnet.daemon.kept import open_kept, write_whole
+from ramnet.daemon.kept import open_kept, remove_kept, write_whole
 from ramnet.errors import ConfigError, PolicyError, RamnetError
 from ramnet.trust.files import read
 from ramnet.trust.session import MAX_TOKEN, Claims, Rules, TokenError
@@ -135,9 +134,18 @@ class SessionKeeper:
         if self.claims is not None:
             self._tell(f"session ended: {why}")
         self.claims = None
-        with contextlib.suppress(FileNotFoundError):
-            self._file.unlink()
+        await self._forget()
         await self._follow()
+
+    async def _forget(self) -> None:
+        """What cannot be removed must not keep the session open; it is told."""
+        try:
+            await asyncio.to_thread(remove_kept, self._file)
+        except OSError as error:
+            self._tell(
+                f"cannot remove {self._file}: {error.strerror}; remove it, or the session is "
+                "back after a restart"
+            )
 
     async def _follow(self) -> None:
         """Closing comes before anything that takes time; opening after the groups' policies."""

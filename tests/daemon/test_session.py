@@ -152,6 +152,17 @@ def test_a_session_outlives_a_restart(person: Person) -> None:
     assert person.gate()["allowed"] == ["docker.io"]
 
 
+def test_a_session_that_cannot_be_removed_is_over_all_the_same(person: Person) -> None:
+    run = person.start("refusing")
+    person.sign_in()
+    kept = person.bench.state / "session"
+    kept.unlink()
+    kept.mkdir()
+    assert person.sign_out()["state"] == "signed-out"
+    assert person.gate()["allowed"] == ["login.example"]
+    run.wait_for(f"cannot remove {kept}: Is a directory; remove it, or the session is back")
+
+
 def test_a_kept_session_is_verified_again(person: Person) -> None:
     run = person.start("refusing")
     person.sign_in()
