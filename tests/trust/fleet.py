@@ -22,6 +22,7 @@ from typing import NamedTuple
 import trustme
 from tuf.api.exceptions import DownloadHTTPError
 
+from ramnet.daemon.schedule import Schedule
 from ramnet.trust.client import Source, fetch
 from ramnet.trust.fetcher import HttpsFetcher
 from ramnet.trust.keys import KeyFolder
@@ -132,11 +133,11 @@ def machine(server: Server, cost: Cost) -> int:
 def staleness(machines: int, refresh: float) -> Sequence[float]:
     """Seconds from a publication to each machine's next fetch, in virtual time."""
     chance = random.Random(7)
-    found = []
+    schedule, found = Schedule(refresh, chance.uniform), []
     for _ in range(machines):
         at = chance.uniform(0, refresh)  # when it was started
         while at < 50 * refresh:
-            at += refresh * chance.uniform(0.9, 1.0)
+            at += schedule.wait()
         found.append(at - 50 * refresh)
     return sorted(found)
 
