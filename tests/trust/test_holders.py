@@ -1,6 +1,8 @@
 """The root's keys with several people: each signs apart, and nothing is taken up too early."""
 
 import json
+import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -253,6 +255,23 @@ def test_what_is_shown_before_signing(board: Board) -> None:
     assert f"{board.id_of('carol')} (new)" in shown
     assert f"{board.id_of('alice')} (no more)" in shown
     assert f"{board.id_of('bob')} (" not in shown
+
+
+@pytest.mark.parametrize(("answer", "signed"), [(b"n\n", False), (b"y\n", True)])
+def test_at_a_terminal_it_is_asked_before_it_is_signed(
+    board: Board, answer: bytes, signed: bool
+) -> None:
+    board.found("alice", "bob")
+    person, terminal = pty.openpty()
+    os.write(person, answer)
+    command = [RAMNET, "policy", "keygen", str(board.folder / "alice"), "--sign", str(board.next)]
+    done = subprocess.run(command, stdin=terminal, capture_output=True, text=True, check=False)
+    os.close(person)
+    os.close(terminal)
+    assert "sign it? [y/N]" in done.stdout
+    assert done.stdout.index("  root ") < done.stdout.index("sign it?")
+    assert (done.returncode == 0) == signed
+    assert bool(board.root(board.next).signatures) == signed
 
 
 @pytest.mark.parametrize(
