@@ -115,7 +115,10 @@ def _check_usage(
         raise click.UsageError("--root-only, --sign and --rotate or --renew exclude each other")
     says = named.own is not None or named.public or named.threshold is not None
     if says and (root_only or sign is not None or (rotating and "root" not in roles)):
-        raise click.UsageError("--root-keys, --root-pub and --root-threshold make or --rotate root")
+        raise click.UsageError(
+            "--root-keys, --root-pub and --root-threshold say whose the root's keys are: for new "
+            "keys, and with --rotate root"
+        )
 
 
 def _make_root_key(keys: "KeyFolder", secret: bytes | None, as_json: bool) -> None:

@@ -119,17 +119,23 @@ class SignedPolicyKeeper:
 
     async def use_groups(self, groups: tuple[str, ...]) -> None:
         """Ask the server now, and have the documents of these groups in force, as far as they
-        can be had."""
-        changed, self.groups = groups != self.groups, groups
+        can be had. What other groups had is gone before anybody is asked."""
+        before, self.groups = set(self.groups), groups
         async with self._busy:
             if not self._started:
                 return  # the first fetch is yet to come
+            if before - set(groups):
+                await self._use_what_is_here()
             await self._ask()
-            if changed and self.error is not None and self._fresh is not None:
-                # Without the server, what is there: above all less than before.
-                with contextlib.suppress(PolicyError):
-                    fetched = await self._send("verify", self._bundle)
-                    await self._take(fetched, self.origin or self.source, heard=self._fresh.heard)
+            if self.error is not None and set(groups) - before:
+                await self._use_what_is_here()
+
+    async def _use_what_is_here(self) -> None:
+        if self._fresh is None:
+            return
+        with contextlib.suppress(PolicyError):
+            fetched = await self._send("verify", self._bundle)
+            await self._take(fetched, self.origin or self.source, heard=self._fresh.heard)
 
     def describe(self) -> dict[str, Any]:
         """For ``ramnet status``."""

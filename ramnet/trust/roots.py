@@ -34,7 +34,7 @@ class RootKeys(NamedTuple):
 
 def create_root_key(keys: KeyFolder, passphrase: bytes | None = None) -> Path:
     """A key for one holder of the root; returns its public half. Raises RamnetError."""
-    if keys.folder.is_dir() and any(keys.folder.glob("root-*.key")):
+    if keys.folder.is_dir() and any(keys.folder.glob("root-*")):
         raise RamnetError(f"{keys.folder}: has a root key already")
     keys.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     keys.create("root", passphrase)

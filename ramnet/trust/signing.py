@@ -131,7 +131,7 @@ def describe(draft: Draft) -> dict[str, Any]:
 
 def short(keyid: str) -> str:
     """A key's id as people compare it."""
-    return keyid[:_SHOWN]
+    return "".join(c if c.isprintable() else "?" for c in keyid[:_SHOWN])
 
 
 def _describe_role(root: Root, before: Root | None, role: str) -> dict[str, Any]:

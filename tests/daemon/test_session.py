@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -213,8 +214,16 @@ def test_groups_have_their_policies_and_keys_may_be_fetched(fleet: Fleet, issuer
     person.sign_in()
     assert person.gate()["allowed"] == ["docker.io", "dev.example"]
     assert person.status()["policy"]["signed"]["groups"] == ["dev"]
-    fleet.site.server.down = True
-    person.sign_out()  # without the server, what the group had is gone all the same
+    server = fleet.site.server
+    asked = len(server.asked)
+    server.go.clear()
+    with ThreadPoolExecutor(1) as other:
+        signing_out = other.submit(person.sign_out)
+        wait_until("the question", lambda: len(server.asked) > asked, PATIENCE)
+        assert person.gate()["allowed"] == ["docker.io"]  # before the server has answered
+        server.down = True
+        server.go.set()
+        assert signing_out.result()["state"] == "signed-out"
     assert person.gate()["allowed"] == ["docker.io"]
 
 

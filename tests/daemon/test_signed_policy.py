@@ -172,14 +172,14 @@ def test_a_server_that_fails_is_asked_less_and_refresh_asks_at_once(fleet: Fleet
     run.wait_for("enforcing")  # by itself, and not in a day
     assert fleet.status()["policy"]["signed"]["failures"] == 0
     fleet.site.server.down = True
-    for failures in range(1, 9):
+    for failures in range(1, 7):
         with pytest.raises(RamnetError, match="503"):
             fleet.refresh()
         assert fleet.status()["policy"]["signed"]["failures"] == failures
     fleet.site.server.down = False
     fleet.site.publish(2)
     asked = len(fleet.site.server.asked)
-    assert fleet.version() == 1  # it backs off: 5 minutes at the least
+    assert fleet.version() == 1  # it backs off: 80 seconds at the least
     assert len(fleet.site.server.asked) == asked
     assert fleet.refresh()["version"] == 2
     assert fleet.version() == 2

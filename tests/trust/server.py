@@ -27,6 +27,9 @@ class Server:
         self.moved: dict[str, str] = {}
         """File names for which clients are sent elsewhere."""
         self.down = False
+        self.go = threading.Event()
+        """While it is not set, nobody is answered."""
+        self.go.set()
         self.asked: list[str] = []
         self.not_modified = 0
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -54,6 +57,7 @@ class Server:
 
             def do_GET(self) -> None:
                 server.asked.append(self.path)
+                server.go.wait(60)
                 name = self.path.rpartition("/")[2]
                 path = server.folder / self.path.lstrip("/")
                 body = server.lies.get(name)
