@@ -1,12 +1,11 @@
 """The table that covers containers, in the kernel: put, read back, kept current, mended."""
 
-import re
 import time
 from collections.abc import Container
 from dataclasses import replace
-from typing import Final
 
 from ramnet import ruleset
+from ramnet.caveats.cover import is_coverable
 from ramnet.errors import KernelRefusedError
 from ramnet.kernel import listeners, tamper
 from ramnet.kernel.netns import Namespace
@@ -16,9 +15,6 @@ from ramnet.kernel.survey import Survey
 from ramnet.kernel.watch import Change, Watch
 from ramnet.ruleset import cover, grammar
 from ramnet.ruleset.table import has_flags
-
-_BRIDGE: Final = re.compile(r"[a-zA-Z0-9_.-]{1,15}")
-"""Interface names that are set; another is nobody's but who plays with quotes in them."""
 
 
 class CoverRules:
@@ -67,14 +63,14 @@ class CoverRules:
 
         Raises KernelRefusedError.
         """
-        fit = frozenset(filter(_BRIDGE.fullmatch, watched))
+        fit = frozenset(filter(is_coverable, watched))
         before, self.covered = self.covered, cover.Covered(self._whole, fit, others, cover.LEASE)
         self._until = time.monotonic() + cover.LEASE
         self._change(before, renewed=True)
 
     def watch_also(self, bridges: frozenset[str]) -> None:
         """Cover all on these too but for the others of now. Raises KernelRefusedError."""
-        fit = frozenset(filter(_BRIDGE.fullmatch, bridges))
+        fit = frozenset(filter(is_coverable, bridges))
         before = self.covered
         self.covered = replace(before, watched=before.watched | fit)
         self._change(before)

@@ -169,11 +169,12 @@ def test_round_it_in_the_network_of_another(
     covering: Ramnet, docker: Docker, capture: Capture
 ) -> None:
     start(docker, "shared", PLAIN)
-    start(docker, "buildx_buildkit_y0", BUILDKIT, "--network", "container:shared")
+    start(docker, "middle", PLAIN, "--network", "container:shared")
+    start(docker, "buildx_buildkit_y0", BUILDKIT, "--network", "container:middle")
     wait_until("both", lambda: "shared" in _addresses(covering), 10)
     assert not fetch(docker, "buildx_buildkit_y0", BY_ADDRESS).ok
     assert not stray(capture)
-    remove(docker, "buildx_buildkit_y0", "shared")
+    remove(docker, "buildx_buildkit_y0", "middle", "shared")
 
 
 def _addresses(service: Ramnet) -> list[str]:
