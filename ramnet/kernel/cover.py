@@ -58,6 +58,11 @@ class CoverRules:
             self._until = time.monotonic() + min(leases.values(), default=0)
         self._apply()
 
+    def plan(self, ports: ruleset.Ports) -> str:
+        """The text that ``install`` would apply for a gate with these ports; nothing is set."""
+        situation, own = self._surroundings()
+        return cover.render_table(self.table, situation, ports, self.covered, own)
+
     def follow(self, watched: frozenset[str], others: frozenset[str]) -> None:
         """Cover these from now on, in one transaction, and ``others`` not for the time of a lease.
 

@@ -12,7 +12,9 @@ import pytest
 from ramnet.config import Config, Scope
 from ramnet.kernel.cover import CoverRules
 from ramnet.kernel.enforcer import Enforcer
+from ramnet.kernel.examination import examine
 from ramnet.ruleset import cover
+from ramnet.verify import listing
 from tests.kernel.conftest import FAR4, INNER4, Wire, client
 from tests.lab.host import Host
 from tests.lab.processes import wait_until
@@ -22,9 +24,13 @@ BRIDGE = frozenset({"anyname"})
 OTHERS = frozenset({INNER4})
 
 
-def make_covering(vm: Host, tmp_path: Path) -> Enforcer:
+def configured(vm: Host, tmp_path: Path) -> tuple[Config, Scope]:
     scope = Scope(name="vm", netns=vm.network_path, containers=["buildx"])
-    return Enforcer(Config(policy=str(tmp_path / "policy.toml"), scopes=[scope]), scope)
+    return Config(policy=str(tmp_path / "policy.toml"), scopes=[scope]), scope
+
+
+def make_covering(vm: Host, tmp_path: Path) -> Enforcer:
+    return Enforcer(*configured(vm, tmp_path))
 
 
 @pytest.fixture
@@ -66,7 +72,7 @@ def test_the_kernel_forgets_whom_nobody_tells_of(
 def test_to_ask_again_is_to_begin_anew(covering: Enforcer) -> None:
     rules(covering).follow(BRIDGE, OTHERS)
     _shorten(rules(covering))
-    assert leases(covering)[INNER4] < 2
+    assert leases(covering)[INNER4] <= 2
     rules(covering).follow(BRIDGE, OTHERS)
     assert leases(covering)[INNER4] > 2
     assert not rules(covering).tampered().rules
@@ -102,3 +108,18 @@ def test_mending_prolongs_nothing(covering: Enforcer, monkeypatch: pytest.Monkey
     monkeypatch.setattr("ramnet.kernel.cover.time.monotonic", lambda: late)
     covering.restore(sets=True)
     assert leases(covering) == {}
+
+
+def test_verify_reads_these_rules_too(covering: Enforcer, hosts: Hosts, tmp_path: Path) -> None:
+    rules(covering).follow(BRIDGE, OTHERS)
+
+    def missing() -> list[tuple[str, str]]:
+        found = examine(*configured(hosts[0], tmp_path))
+        return [(each.what, each.chain) for each in listing.differences(found)]
+
+    assert missing() == []
+    table = rules(covering).table
+    rules(covering)._run(f"flush chain inet {table} guard\n")
+    assert missing() == [("missing", "guard")] * 3
+    rules(covering)._run(f"delete table inet {table}\n")
+    assert {chain for _, chain in missing()} >= {"arriving", "forward", "covered", "guard"}
