@@ -31,6 +31,7 @@ FETCH_LIMIT = 120.0
 def run(config_path: Path) -> None:
     """Enforce, in the foreground, until SIGTERM; the rules stay and refuse everything then."""
     import asyncio
+    import sys
 
     from ramnet.daemon.service import Means, Service
     from ramnet.gate.denial.authority import create_authority
@@ -44,6 +45,10 @@ def run(config_path: Path) -> None:
             create_authority,
             release_own_hold=_release_own_hold,
             hold_the_bare=partial(_hold_the_bare, settings),
+            caveats_command=(
+                *(sys.executable, "-I", "-m", "ramnet.entry", "caveats", "--json"),
+                *("--config", str(config_path.absolute())),
+            ),
         )
         await Service(settings, means).run()
 

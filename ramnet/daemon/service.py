@@ -25,6 +25,7 @@ from ramnet.daemon.control import Control, Route
 from ramnet.daemon.fetching import WayOut
 from ramnet.daemon.gate_keeper import WORKER, GateKeeper
 from ramnet.daemon.guarded_scope import Enforcing, GuardedScope, MakeEnforcer, gate_spec
+from ramnet.daemon.metrics_keeper import MetricsKeeper
 from ramnet.daemon.news import News
 from ramnet.daemon.notify import notify, watchdog_interval
 from ramnet.daemon.policy_keeper import Compile, PolicyKeeper
@@ -57,6 +58,8 @@ class Means:
     docker_proxies: Callable[[], list[DockerProxy]] = gather_proxies
     docker_daemons: Callable[[], list[DockerDaemon]] = gather_daemons
     running_dockers: Callable[[], list[RunningDocker]] = running_dockers
+    caveats_command: Sequence[str] = ()
+    """Prints what is not covered here as JSON, for metrics."""
     log: Callable[[str], None] = _to_stderr
     release_own_hold: Callable[[], None] = lambda: None
     """Called when every scope has its rules: what ``hold`` did without a configuration ends."""
@@ -104,6 +107,9 @@ class Service:
             ("POST", "/v1/down"): Route(self._down, root_only=True),
         }
         self._control = Control(Path(config.control_socket), routes)
+        self._metrics = MetricsKeeper(
+            config.metrics, self._status, self.tell, means.caveats_command
+        )
 
     def _make_policy_keeper(self) -> PolicyKeeper | SignedPolicyKeeper:
         install, config = self._admission.install, self._config
@@ -213,6 +219,7 @@ class Service:
                         self._look_at_docker(),
                         self._builders.run(),
                         self._report_news(),
+                        self._metrics.run(),
                         self._feed_watchdog(),
                     )
                 ]
@@ -314,12 +321,13 @@ class Service:
             policy=self._describe_policy(),
             session=self._session.describe(),
             scopes=[life.describe() for life in self._lives],
+            metrics=self._metrics.describe(),
             warnings=self._warnings(),
         )
 
     def _warnings(self) -> list[str]:
         found = [None if self._enforced else status.NOT_ENFORCED]
-        found += [self._ca_problem, self._state_problem]
+        found += [self._ca_problem, self._state_problem, self._metrics.problem]
         found += [*self._policy.warnings(), *self._session.warnings()]
         found += [line for life in self._lives for line in life.warnings()]
         found += [*status.config_warnings(self._config), *self._docker_problems]

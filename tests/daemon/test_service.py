@@ -47,6 +47,7 @@ def test_it_enforces_and_tells_the_service_manager(bench: Bench) -> None:
         "intact": True,
         "problem": None,
         "refused_packets": {"tcp": 3, "udp": 2, "other": 1},
+        "restores": 0,
     }
 
 
