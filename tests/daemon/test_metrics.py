@@ -155,7 +155,7 @@ def test_slow_and_silly_clients_stop_neither_the_service_nor_the_next_client(ben
             if number % 2:
                 client.sendall(GET[: number % len(GET)])  # and never the rest
         assert samples(unix(bench))["ramnet_up"] == 1
-        sockets = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+        sockets = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
         assert sum(each.startswith("socket:") for each in sockets) < MAX_CLIENTS + 10
         assert crowd[0].recv(1) == b""  # the first to come was let go
     finally:
