@@ -24,6 +24,7 @@ for _command in (
     service.down,
     service.status,
     service.refresh,
+    service.log_level,
     service.sign_in,
     service.sign_out,
     service.exec_,

@@ -96,6 +96,30 @@ def refresh(config_path: Path, as_json: bool) -> None:
         click.echo(f"version {version} of {organization} is in force")
 
 
+@click.command("log-level")
+@click.argument("level", type=click.Choice(["info", "debug"]), required=False)
+@config_option
+@json_option
+def log_level(level: str | None, config_path: Path, as_json: bool) -> None:
+    """What the service tells its journal, until it ends; without LEVEL what that is now.
+
+    info: its own news. debug: every decision too, each with fields (RAMNET_NAME, RAMNET_VERDICT).
+    """
+    from ramnet.daemon.client import ask
+
+    control = config.load(config_path).control_socket
+    if level is None:
+        level = ask(control, "GET", "/v1/status")["log_level"]
+    else:
+        level = ask(control, "POST", "/v1/log-level", json.dumps({"level": level}).encode())[
+            "level"
+        ]
+    if as_json:
+        print_json({"level": level})
+    else:
+        click.echo(level)
+
+
 @click.command("sign-in")
 @click.option(
     "--token-file", type=click.File("r"), required=True, help="The token; - is standard input."

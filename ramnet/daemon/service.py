@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from ramnet.audit import Event, EventLog
 from ramnet.caveats.cover import is_meant
 from ramnet.caveats.embedded_dns import shared_dns
@@ -33,6 +35,7 @@ from ramnet.daemon.scope_life import ScopeLife
 from ramnet.daemon.session_keeper import SessionKeeper
 from ramnet.daemon.signed_policy import SignedPolicyKeeper
 from ramnet.errors import RamnetError
+from ramnet.journal import Level
 from ramnet.kernel.docker import gather_proxies
 from ramnet.kernel.docker_daemons import RunningDocker, gather_daemons, running_dockers
 
@@ -67,6 +70,12 @@ class Means:
     """Called when the start is refused: whatever scope has no rules is held; takes the log."""
 
 
+class LogLevelOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of ``POST /v1/log-level``."""
+
+    level: Level
+
+
 class Service:
     """One run of the service."""
 
@@ -86,6 +95,7 @@ class Service:
         self._ca_problem: str | None = None
         self._docker_problems: list[str] = []
         self._builders = BuilderWatch(self.tell, means.running_dockers, self._is_meant)
+        self._level: Level = "info"
         self._end = asyncio.Event()
         self._news = News()
         self._adoption = Adoption(self._keepers, self._news)
@@ -104,6 +114,7 @@ class Service:
             ("POST", "/v1/refresh"): Route(self._refresh, changes=True),
             ("POST", "/v1/sign-in"): Route(self._sign_in, changes=True, body=True),
             ("POST", "/v1/sign-out"): Route(self._sign_out, changes=True),
+            ("POST", "/v1/log-level"): Route(self._set_log_level, changes=True, body=True),
             ("POST", "/v1/down"): Route(self._down, root_only=True),
         }
         self._control = Control(Path(config.control_socket), routes)
@@ -252,6 +263,7 @@ class Service:
         began = await life.follow(self._lives, self._make_guarded)
         if began is not None:
             self._adoption.introduce(began.keeper)
+            began.keeper.set_log_level(self._level)
             began.start()
 
     async def _look_at_docker(self) -> None:
@@ -322,6 +334,7 @@ class Service:
             session=self._session.describe(),
             scopes=[life.describe() for life in self._lives],
             metrics=self._metrics.describe(),
+            log_level=self._level,
             warnings=self._warnings(),
         )
 
@@ -342,6 +355,16 @@ class Service:
         session = await self._session.sign_out()
         self._report()
         return session
+
+    async def _set_log_level(self, body: bytes) -> dict[str, Any]:
+        try:
+            self._level = msgspec.json.decode(body, type=LogLevelOrder).level
+        except msgspec.DecodeError as error:
+            raise RamnetError(f"the log level is info or debug: {error}") from None
+        for keeper in self._keepers():
+            keeper.set_log_level(self._level)
+        self.tell(f"log level {self._level}")
+        return {"level": self._level}
 
     async def _refresh(self) -> dict[str, Any]:
         await self._policy.refresh()

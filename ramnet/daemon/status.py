@@ -23,6 +23,7 @@ def document(
     session: dict[str, Any],
     scopes: list[dict[str, Any]],
     metrics: dict[str, Any] | None,
+    log_level: str,
     warnings: list[str],
 ) -> dict[str, Any]:
     """All that ``status`` says; ``uptime`` in seconds."""
@@ -35,6 +36,7 @@ def document(
         "scopes": scopes,
         "exempt": msgspec.to_builtins(config.exempt),
         "metrics": metrics,
+        "log_level": log_level,
         "warnings": warnings,
     }
 
