@@ -293,7 +293,7 @@ def load(path: str | Path) -> Config:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        raise ConfigError(f"cannot read {path}: {error.strerror} (--config names it)") from error
     try:
         return msgspec.toml.decode(data, type=Config)
     except msgspec.ValidationError as error:
