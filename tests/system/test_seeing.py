@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ramnet.daemon.exporter import METRICS_UID
-from tests.lab import Lab, Ramnet
+from tests.lab import Docker, Lab, Ramnet
 from tests.lab import addresses as at
 from tests.lab.processes import wait_until
 from tests.lab.service import DEFAULT_CONFIG
@@ -109,3 +109,25 @@ def test_decisions_are_logged_while_it_is_asked_for(lab: Lab, watched: Ramnet) -
     wait_until("a decision in the log", lambda: _TOLD in watched.log_tail(), 20)
     assert json.loads(watched.command("log-level", "--json").out) == {"level": "debug"}
     watched.command("log-level", "info").check()
+
+
+def test_audit_mode_lets_pass_and_records(lab: Lab, watched: Ramnet, docker: Docker) -> None:
+    """With real clients; then the same policy enforced closes it again."""
+    visit = ["curl", "-sk", "--max-time", "20", f"https://{at.FILES_BLOCKED.name}/"]
+    watched.set_policy(f"enforce = false\n{POLICY}")
+    watched.wait_status(lambda status: status["state"] == "auditing")
+    told = watched.command("status")
+    assert told.code == 1
+    assert "auditing" in told.out
+    assert "NOT ENFORCED" in told.out
+    assert sentence(at.FILES_BLOCKED.name) not in lab.vm.run(visit).check().out
+    docker.forget()
+    docker.run("pull", f"{at.REGISTRY_BLOCKED.name}/{at.IMAGE}").check()
+    recorded = {event["name"] for event in watched.events("--verdict", "would-deny")}
+    assert {at.FILES_BLOCKED.name, at.REGISTRY_BLOCKED.name} <= recorded
+    name = "ramnet_proxy_decisions_total would-deny"
+    wait_until("metrics", lambda: _metrics(lab).get(name, 0) > 0, 20)
+    watched.set_policy(POLICY)
+    watched.wait_status(lambda status: status["state"] == "enforcing")
+    assert sentence(at.FILES_BLOCKED.name) in lab.vm.run(visit).out
+    assert not docker.run("pull", f"{at.REGISTRY_BLOCKED.name}/{at.IMAGE}").ok
