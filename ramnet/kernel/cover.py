@@ -48,10 +48,19 @@ class CoverRules:
 
     def install(self) -> None:
         """Put the table; what an earlier one knew of containers holds until Docker has told."""
+        self._recall()
+        self._apply()
+
+    def plan(self, ports: ruleset.Ports) -> str:
+        """What ``install`` would apply, with the containers that a table which stands knows of."""
+        self._recall()
+        situation, own = self._surroundings()
+        return cover.render_table(self.table, situation, ports, self.covered, own)
+
+    def _recall(self) -> None:
         standing = self._namespace.call(self._nft.listing, self.table)
         if standing is not None:
             self.covered = _known(standing, self._whole)
-        self._apply()
 
     def follow(self, watched: frozenset[str], others: frozenset[str]) -> None:
         """Cover these from now on, in one transaction. Raises KernelRefusedError."""
