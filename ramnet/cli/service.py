@@ -32,6 +32,7 @@ FETCH_LIMIT = 120.0
 def run(config_path: Path) -> None:
     """Enforce, in the foreground, until SIGTERM; the rules stay and refuse everything then."""
     import asyncio
+    import sys
 
     from ramnet.daemon.service import Means, Service
     from ramnet.gate.denial.authority import create_authority
@@ -45,6 +46,10 @@ def run(config_path: Path) -> None:
             create_authority,
             release_own_hold=_release_own_hold,
             hold_the_bare=partial(_hold_the_bare, settings),
+            caveats_command=(
+                *(sys.executable, "-I", "-m", "ramnet.entry", "caveats", "--json"),
+                *("--config", str(config_path.absolute())),
+            ),
         )
         await Service(settings, means).run()
 
@@ -83,6 +88,30 @@ def refresh(config_path: Path, as_json: bool) -> None:
     """Fetch the policy, or read its file, and have it in force now."""
     words = "version {version} of {organization} is in force"
     _order(config_path, "/v1/refresh", words, as_json)
+
+
+@click.command("log-level")
+@click.argument("level", type=click.Choice(["info", "debug"]), required=False)
+@config_option
+@json_option
+def log_level(level: str | None, config_path: Path, as_json: bool) -> None:
+    """What the service tells its journal, until it ends; without LEVEL what that is now.
+
+    info: its own news. debug: every decision too, each with fields (RAMNET_NAME, RAMNET_VERDICT).
+    """
+    from ramnet.daemon.client import ask
+
+    control = config.load(config_path).control_socket
+    if level is None:
+        level = ask(control, "GET", "/v1/status")["log_level"]
+    else:
+        level = ask(control, "POST", "/v1/log-level", json.dumps({"level": level}).encode())[
+            "level"
+        ]
+    if as_json:
+        print_json({"level": level})
+    else:
+        click.echo(level)
 
 
 @click.command("sign-in")

@@ -6,6 +6,7 @@
     POST /v1/refresh   fetch or read the policy now; answers when it is in force
     POST /v1/sign-in   {"token": JWT}; answers with the session when it is in force
     POST /v1/sign-out  answers when the gates refuse what the session had opened
+    POST /v1/log-level {"level": "info" | "debug"}; until the service ends
     POST /v1/down      take every rule away, answer, and end the service; root only
 
 What changes something is for root and the members of the group ``ramnet``. One request a

@@ -188,7 +188,7 @@ def _in_namespace(netns: str, work: Callable[[], _R]) -> _R:
     except PermissionError:
         raise KernelRefusedError(f"no permission to open {path}") from None
     except OSError as error:
-        raise ConfigError(f"cannot open {path}: {error.strerror}") from None
+        raise ConfigError(f"cannot open {path}: {error.strerror}; make it first") from None
     try:
         libc.setns(descriptor, libc.CLONE_NEWNET)
         return work()

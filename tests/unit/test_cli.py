@@ -171,7 +171,9 @@ DOCUMENT: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize(("state", "code"), [("enforcing", 0), ("refusing", 1), ("starting", 1)])
+@pytest.mark.parametrize(
+    ("state", "code"), [("enforcing", 0), ("auditing", 1), ("refusing", 1), ("starting", 1)]
+)
 def test_status(machine: Machine, monkeypatch: pytest.MonkeyPatch, state: str, code: int) -> None:
     monkeypatch.setattr(client, "ask", lambda *_: {**DOCUMENT, "state": state})
     result = machine.run("status")
