@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 
+from ramnet.ruleset import cover
 from tests.lab import Capture, Docker, Lab, Packets, Ramnet
 from tests.lab import addresses as at
 from tests.lab.processes import Result, wait_until
@@ -168,11 +169,12 @@ def test_round_it_in_the_network_of_another(
     covering: Ramnet, docker: Docker, capture: Capture
 ) -> None:
     start(docker, "shared", PLAIN)
-    start(docker, "buildx_buildkit_y0", BUILDKIT, "--network", "container:shared")
+    start(docker, "middle", PLAIN, "--network", "container:shared")
+    start(docker, "buildx_buildkit_y0", BUILDKIT, "--network", "container:middle")
     wait_until("both", lambda: "shared" in _addresses(covering), 10)
     assert not fetch(docker, "buildx_buildkit_y0", BY_ADDRESS).ok
     assert not stray(capture)
-    remove(docker, "buildx_buildkit_y0", "shared")
+    remove(docker, "buildx_buildkit_y0", "middle", "shared")
 
 
 def _addresses(service: Ramnet) -> list[str]:
@@ -182,7 +184,7 @@ def _addresses(service: Ramnet) -> list[str]:
 def test_killed_it_stays_closed_for_new_ones_too(
     covering: Ramnet, docker: Docker, capture: Capture
 ) -> None:
-    # An address that is another's when the service dies stays so until it is back.
+    # An address that is another's when the service dies stays so for the rest of its lease.
     others = [_address(docker, "plain")]
     wait_until("removals", lambda: _cover(covering)["other_addresses"] == others, 10)
     covering.signal(covering.supervisor_pid())
@@ -194,6 +196,34 @@ def test_killed_it_stays_closed_for_new_ones_too(
     wait_until("Docker was asked", lambda: _cover(covering)["problem"] is None, 20)
     assert not fetch(docker, "late", BY_ADDRESS).ok
     assert not stray(capture)
+
+
+def test_killed_for_good_nobody_gets_out_by_anothers_address(
+    covering: Ramnet, docker: Docker, capture: Capture
+) -> None:
+    """The service is dead; Docker gives the address of a container that went to a new builder."""
+    start(docker, "leaver", PLAIN)
+    address = _address(docker, "leaver")
+    wait_until("Docker was asked", lambda: address in _others(docker), 10)
+    covering.kill()
+    wait_until("the end of the lease", lambda: not _others(docker), cover.LEASE + 5)
+    remove(docker, "leaver")
+    fetching = FETCH.format(at.FILES_BLOCKED.ipv4)
+    start(docker, "heir", PLAIN, "--label", "cover=yes", command=fetching)
+    assert _address(docker, "heir") == address
+    assert not fetch(docker, "heir", BY_ADDRESS).ok
+    assert not fetch(docker, "plain", BY_ADDRESS).ok, "it is closed rather than open"
+    assert not stray(capture)
+    remove(docker, "heir")
+    covering.start(POLICY, config=CONFIG)
+    wait_until("Docker was asked", lambda: _address(docker, "plain") in _others(docker), 20)
+    assert fetch(docker, "plain", BY_ADDRESS).ok
+
+
+def _others(docker: Docker) -> str:
+    listed = ["nft", "list", "set", "inet", "ramnetcover_dockerd", "others4"]
+    found = docker.vm.run(listed).check().out
+    return found.partition("elements")[2]
 
 
 def test_the_address_of_a_covered_one_is_free_again(
