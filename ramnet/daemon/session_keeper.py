@@ -54,7 +54,7 @@ class SessionKeeper:
         """Take up the session of before the start, if its token is still good."""
         try:
             await self._resume()
-        except RamnetError as error:
+        except (RamnetError, OSError) as error:
             self._tell(f"session ended: {error}")
         await self._follow()
 
@@ -112,7 +112,10 @@ class SessionKeeper:
         if kept is None:
             return
         try:
-            await self._begin(await self._send(self._order("", b"", ""), kept=kept))
+            # A clock that is behind before NTP makes nothing younger than when it was kept.
+            now = max(time.time(), self._file.lstat().st_mtime)
+            order = msgspec.structs.replace(self._order("", b"", ""), now=now)
+            await self._begin(await self._send(order, kept=kept))
         finally:
             os.close(kept)
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trustme
 
@@ -18,7 +19,7 @@ from ramnet.daemon.fetch_order import Order
 from ramnet.daemon.fetching import send
 from ramnet.errors import RamnetError
 from ramnet.gate.spec import GateSpec, Surroundings
-from ramnet.trust.session import Rules
+from ramnet.trust.session import Kept, Rules
 from tests.lab.processes import wait_until
 from tests.trust import test_slow_servers as slow_servers
 from tests.trust.issuer import AUDIENCE, ISSUER, Issuer
@@ -162,6 +163,20 @@ def test_a_session_that_cannot_be_removed_is_over_all_the_same(person: Person) -
     assert person.sign_out()["state"] == "signed-out"
     assert person.gate()["allowed"] == ["login.example"]
     run.wait_for(f"cannot remove {kept}: Is a directory; remove it, or the session is back")
+
+
+@pytest.mark.parametrize(("kept_at", "good"), [(3700, True), (7300, False), (0, False)])
+def test_a_clock_that_is_behind_neither_ends_nor_revives_a_session(
+    person: Person, kept_at: float, good: bool
+) -> None:
+    """A token for an hour, an hour from now by this clock; kept in it, after it, before it."""
+    now = int(time.time())
+    token = person.issuer.token(nbf=now + 3600, exp=now + 7200)
+    file = person.bench.state / "session"
+    file.parent.mkdir()
+    file.write_bytes(msgspec.msgpack.encode(Kept(token, person.issuer.jwks)))
+    os.utime(file, (now + kept_at, now + kept_at))
+    person.start("signed in: dev@acme.example" if good else "session ended: the token is not")
 
 
 def test_a_kept_session_is_verified_again(person: Person) -> None:
