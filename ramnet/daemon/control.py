@@ -37,7 +37,9 @@ GROUP: Final = "ramnet"
 TIME_LIMIT: Final = 5.0
 """Seconds until a client must have asked."""
 MAX_CLIENTS: Final = 32
-"""At once, root and everybody else counted apart: nobody keeps root out."""
+"""At once, of one user: nobody keeps another one out."""
+MAX_OTHERS: Final = 512
+"""At once, of all users but root: one may have many (subuid(5))."""
 _UCRED: Final = struct.Struct("iII")  # pid, uid, gid
 _GID: Final = struct.Struct("I")
 _SO_PEERGROUPS: Final = 59
@@ -69,7 +71,7 @@ class Control:
     def __init__(self, path: Path, routes: dict[tuple[str, str], Route]) -> None:
         """``routes`` by method and path."""
         self._path, self._routes = path, routes
-        self._clients: dict[asyncio.Task[None], bool] = {}  # and whether it serves root
+        self._clients: dict[asyncio.Task[None], int] = {}  # and whom each serves
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -89,9 +91,9 @@ class Control:
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        root = self._clients[task] = _peer_uid(writer) == 0
+        uid = self._clients[task] = _peer_uid(writer)
         try:
-            if sum(other is root for other in self._clients.values()) <= MAX_CLIENTS:
+            if self._has_room(uid):
                 await self._serve(reader, writer)
         except (OSError, TimeoutError):
             return
@@ -100,6 +102,12 @@ class Control:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+    def _has_room(self, uid: int) -> bool:
+        uids = list(self._clients.values())
+        return uids.count(uid) <= MAX_CLIENTS and (
+            uid == 0 or len(uids) - uids.count(0) <= MAX_OTHERS
+        )
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(TIME_LIMIT):
