@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Final, Literal, get_args
 
@@ -76,6 +77,10 @@ def _columns(event: Event) -> Iterator[str]:
     if event.reason is not None:
         yield event.reason
 
+
+MAX_LINE: Final = 1 << 16
+"""Bytes of a line that are read at once; no event is as long. Root reads what the gate has written,
+and a gate that somebody has taken over writes what it likes."""
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Event)
@@ -166,7 +171,7 @@ def _open(path: Path) -> IO[bytes] | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP):
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):  # none, a link, a socket
             return None
         raise
     if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -175,10 +180,15 @@ def _open(path: Path) -> IO[bytes] | None:
     return os.fdopen(fd, "rb")
 
 
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Line by line; what is longer than any event comes in pieces, which are none."""
+    return iter(partial(stream.readline, MAX_LINE), b"")
+
+
 def _parse(line: bytes) -> Event | None:
     try:
         return _DECODER.decode(line)
-    except msgspec.DecodeError:  # torn by a power cut, or not of our writing
+    except (msgspec.DecodeError, RecursionError):  # torn by a power cut, or not of our writing
         return None
 
 
@@ -188,7 +198,7 @@ def _read_log(path: Path) -> Iterator[Event]:
     for file in (*(older for _, older in rotated), path):
         if stream := _open(file):
             with stream:
-                yield from filter(None, map(_parse, stream))
+                yield from filter(None, map(_parse, _lines(stream)))
 
 
 def read_events(*paths: str | Path) -> Iterator[Event]:
@@ -261,8 +271,12 @@ class _Tail:
     def _drain(self) -> Iterator[Event]:
         if self._stream is None:
             return
-        *lines, self._rest = (self._rest + self._stream.read()).split(b"\n")
-        yield from filter(None, map(_parse, lines))
+        for piece in _lines(self._stream):
+            self._rest += piece
+            if self._rest.endswith(b"\n") or len(self._rest) >= MAX_LINE:
+                whole, self._rest = self._rest, b""
+                if event := _parse(whole):
+                    yield event
 
     def _rotated(self) -> bool:
         assert self._stream is not None

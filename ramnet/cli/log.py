@@ -158,7 +158,7 @@ def suggest(ctx: click.Context, since: str, config_path: Path, as_json: bool) ->
     if as_json:
         print_json(msgspec.to_builtins(found))
     elif found:
-        click.echo("\n\n".join("\n".join(_suggestion(one)) for one in found))
+        click.echo("\n\n".join("\n".join(map(printable, _suggestion(one))) for one in found))
     else:
         click.echo("no allowed registry was seen to send clients to a host that is refused")
     ctx.exit(1 if found else 0)
@@ -166,7 +166,7 @@ def suggest(ctx: click.Context, since: str, config_path: Path, as_json: bool) ->
 
 def _suggestion(one: "Suggestion") -> Iterator[str]:
     place = one.host if one.port == 443 else f"{one.host}:{one.port}"
-    yield printable(f"{', '.join(one.registries)} redirected to {place}, which is not allowed")
+    yield f"{', '.join(one.registries)} redirected to {place}, which is not allowed"
     last = "" if one.first == one.last else f" to {one.last}"
     yield f"  refused after it: {one.refusals}, {one.first}{last}"
     yield "  evidence: the refused requests name it as their sender (Referer)"

@@ -197,8 +197,14 @@ def test_too_many_clients_are_turned_away_and_the_rest_is_served(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
-def test_others_who_hold_every_place_do_not_keep_root_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "MAX_CLIENTS", 2)
+@pytest.mark.parametrize(("most", "asking"), [
+    ((2, 512), 0), ((2, 512), NOBODY - 1), ((32, 2), 0),
+])  # fmt: skip
+def test_who_holds_every_place_keeps_nobody_else_out(
+    monkeypatch: pytest.MonkeyPatch, most: tuple[int, int], asking: int
+) -> None:
+    monkeypatch.setattr(control, "MAX_CLIENTS", most[0])
+    monkeypatch.setattr(control, "MAX_OTHERS", most[1])
     monkeypatch.setattr(control, "TIME_LIMIT", 60)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
@@ -212,9 +218,9 @@ def test_others_who_hold_every_place_do_not_keep_root_out(monkeypatch: pytest.Mo
             ) as holder:
                 assert holder.stdout is not None
                 holder.stdout.readline()
-                return ask(path, "GET", "/v1/status")
+                return curl(path, "http://ramnet/v1/status", user=asking)
 
-        assert serve(path, client) == {"state": "enforcing"}
+        assert serve(path, client) == (200, {"state": "enforcing"})
 
 
 _FLOOD = """
