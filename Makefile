@@ -8,13 +8,14 @@ SCRIPTS := tests/lab/setup.sh .ci/run
 VM := vm-image
 VM_SCRIPTS := $(wildcard $(VM)/*/*.sh $(VM)/wsl/boot $(VM)/lib/* $(VM)/package/debian/p* $(VM)/image/init)
 
-.PHONY: help setup demo demo-down test lint clean deb install image setup-vm test-vm test-matrix wsl-image wsl-kernel
+.PHONY: help setup demo demo-down test bench setup-bench lint clean deb install image setup-vm test-vm test-matrix wsl-image wsl-kernel
 
 help:
 	@echo 'make setup      install what is needed: Debian packages and $(VENV) with $(BIN)/ramnet'
 	@echo 'make demo       the whole way once, with a real dockerd; KEEP=1 leaves the hosts up'
 	@echo 'make demo-down  take a kept demo down'
 	@echo 'make test       all tests (PYTEST="-k name" for some)'
+	@echo 'make bench      ramnet beside HAProxy, squid, dnsmasq, unbound, no gate; 12 minutes (QUICK=1: 1)'
 	@echo 'make lint       ruff, mypy, import-linter, shellcheck'
 	@echo 'make deb        the Debian package; make install DESTDIR=... lays the same files down'
 	@echo 'make image      a bootable image (SUITE=bookworm|trixie|sid, KERNEL=a suite or a bzImage)'
@@ -42,6 +43,12 @@ demo-down:
 
 test: setup
 	$(BIN)/pytest $(PYTEST)
+
+setup-bench: setup
+	@tests/lab/setup.sh tests/bench/packages.txt
+
+bench: setup-bench
+	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(BENCH)
 
 lint: setup
 	$(BIN)/ruff check

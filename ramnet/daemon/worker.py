@@ -7,6 +7,7 @@ uid they are created in), gives up every privilege, and serves until the channel
 
 import argparse
 import asyncio
+import gc
 import importlib
 import mmap
 import os
@@ -83,6 +84,7 @@ def main(arguments: Sequence[str], make_gate: MakeGate | None = None) -> int:
         netns.enter(options.netns)
         os.close(options.netns)
         make = make_gate or _load_gate()
+        gc.freeze()  # what was loaded stays: no collection is to walk through it again
         confine(GATE_UID, GATE_UID, open_files=_open_files())
         asyncio.run(_serve(socket.socket(fileno=options.channel), make))
     except RamnetError as error:
