@@ -3,6 +3,7 @@
 Pure; ``ramnet.daemon.cover_watch`` asks Docker and tells the kernel's side what came out.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -11,6 +12,8 @@ from typing import Final
 from ramnet.caveats.containers import is_builder
 from ramnet.caveats.facts import Container
 
+_CONTAINER: Final = re.compile(r"[0-9a-f]{64}")
+"""A container's id; a network has other ends too (Swarm's ``gateway_ingress-sbox``)."""
 _KIND: Final = "io.x-k8s.kind.cluster"
 _HOST, _NONE, _SHARED, _DEFAULT = "host", "none", "container:", ("default", "bridge")
 
@@ -114,9 +117,12 @@ def plan_cover(
             elif reason := _beside(network, whole_namespace=whole_namespace):
                 beside[identity] = reason
     ends = list(_ends(networks, watched))
+    # Docker is asked for containers first: one that came to its network meanwhile may be meant.
+    told = {one.container.identity for one in attached}
+    unknown = {i for i, _ in ends if _CONTAINER.fullmatch(i)} - told
     return CoverPlan(
         watched=frozenset(watched),
-        others=frozenset(a for identity, a in ends if identity not in sharing),
+        others=frozenset(a for i, a in ends if i not in sharing and i not in unknown),
         names={a: sharing[i].container.name for i, a in ends if i in sharing},
         chosen={identity: one.container.name for identity, one in chosen.items()},
         beside={i: why for i, why in beside.items() if i in chosen},

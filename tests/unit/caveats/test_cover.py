@@ -26,6 +26,14 @@ def test_all_on_its_bridge_but_others() -> None:
     assert found.names == {"172.17.0.2": "buildx_buildkit_x0"}
 
 
+def test_who_came_while_docker_was_asked_is_no_other() -> None:
+    """Containers are listed first: one that is in a network and not in the list may be meant."""
+    ends = {"b": ("172.17.0.2",), "f" * 64: ("172.17.0.4",), "ingress-sbox": ("172.17.0.5",)}
+    network = Network("bridge", "bridge", "docker0", ends)
+    found = plan_cover(["buildx"], [Attached(BUILDER, "default")], [network])
+    assert found.others == {"172.17.0.5"}
+
+
 def test_its_bridge_is_watched_before_it_starts() -> None:
     created = Container(name="buildx_buildkit_y0", image="moby/buildkit", identity="new")
     assert plan(Attached(created, "default")).watched == {"docker0"}
