@@ -49,6 +49,7 @@ class Place:
     cgroup: Path | None
     listeners: dict[str, list[socket.socket]]
     dial: str = "scope"
+    """From which namespace what is afar is dialled: the scope's, or ramnet's ``own``."""
 
 
 class GateKeeper:

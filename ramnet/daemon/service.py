@@ -142,8 +142,10 @@ class Service:
         )
 
     def _way_out(self) -> WayOut | None:
-        """That of the first scope that is there."""
-        for keeper in self._keepers():
+        """That of the first scope that is there; one that dials from elsewhere comes after all
+        others, since what it would come from may be one of them, where the gate alone gets out."""
+        keepers = sorted(self._keepers(), key=lambda keeper: keeper.place.dial == "own")
+        for keeper in keepers:
             return WayOut(keeper.place, keeper.spec, keeper.surroundings)
         return None
 

@@ -73,6 +73,15 @@ class Nft:
                 found.setdefault(rule["chain"], []).append(rule["handle"])
         return found
 
+    def leases(self, table: str, family: str = "inet") -> dict[str, int]:
+        """Whole seconds for which elements that expire stay in the table's sets."""
+        return {
+            element["elem"]["val"]: element["elem"]["expires"]
+            for item in self._json(table, family)
+            for element in item.get("set", {}).get("elem", ())
+            if isinstance(element, dict) and "expires" in element.get("elem", ())
+        }
+
     def counters(self, table: str) -> dict[str, list[int]]:
         """Packets counted by each chain's rules, in their order."""
         return _counted(self._json(table, "inet"))

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from ramnet.caveats import CAVEATS, State
-from ramnet.trust.keys import KeyFolder, generate
+from ramnet.trust.keys import KeyFolder
 from ramnet.trust.names import BASE
 from ramnet.trust.publisher import Lifetimes, Repository
+from ramnet.trust.roots import generate
 from tests.lab import Docker, Lab, Ramnet, policy_text
 from tests.lab import addresses as at
 from tests.lab.processes import Process, wait_until
@@ -256,7 +257,7 @@ def signed(
 ) -> Iterator[tuple[Found, Found]]:
     """A service with a signed policy: before what signs it expires, and after."""
     keys, site = KeyFolder(tmp_path_factory.mktemp("keys")), lab.inet.web.roots[SERVER] / "policy"
-    machine.vm.write("/etc/ramnet/root.json", generate(keys).to_bytes().decode())
+    machine.vm.write("/etc/ramnet/root.json", generate(keys).root.to_bytes().decode())
 
     def publish(seconds: float) -> None:
         repository = Repository(site, keys, Lifetimes(timestamp=seconds / 86400))

@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 
+from ramnet.ruleset import cover
 from tests.lab import Capture, Docker, Lab, Packets, Ramnet, policy_text
 from tests.lab import addresses as at
 from tests.lab.host import Host
@@ -173,11 +174,12 @@ def test_round_it_in_the_network_of_another(
     covering: Ramnet, docker: Docker, capture: Capture
 ) -> None:
     start(docker, "shared", PLAIN)
-    start(docker, "buildx_buildkit_y0", BUILDKIT, "--network", "container:shared")
+    start(docker, "middle", PLAIN, "--network", "container:shared")
+    start(docker, "buildx_buildkit_y0", BUILDKIT, "--network", "container:middle")
     wait_until("both", lambda: "shared" in _addresses(covering), 10)
     assert not fetch(docker, "buildx_buildkit_y0", BY_ADDRESS).ok
     assert not stray(capture)
-    remove(docker, "buildx_buildkit_y0", "shared")
+    remove(docker, "buildx_buildkit_y0", "middle", "shared")
 
 
 def _addresses(service: Ramnet) -> list[str]:
@@ -238,7 +240,7 @@ def test_a_second_scope_has_a_table_of_its_own(
 def test_killed_it_stays_closed_for_new_ones_too(
     covering: Ramnet, docker: Docker, capture: Capture
 ) -> None:
-    # An address that is another's when the service dies stays so until it is back.
+    # An address that is another's when the service dies stays so for the rest of its lease.
     others = [_address(docker, "plain")]
     wait_until("removals", lambda: _cover(covering)["other_addresses"] == others, 10)
     covering.signal(covering.supervisor_pid())
@@ -250,6 +252,34 @@ def test_killed_it_stays_closed_for_new_ones_too(
     wait_until("Docker was asked", lambda: _cover(covering)["problem"] is None, 20)
     assert not fetch(docker, "late", BY_ADDRESS).ok
     assert not stray(capture)
+
+
+def test_killed_for_good_nobody_gets_out_by_anothers_address(
+    covering: Ramnet, docker: Docker, capture: Capture
+) -> None:
+    """The service is dead; Docker gives the address of a container that went to a new builder."""
+    start(docker, "leaver", PLAIN)
+    address = _address(docker, "leaver")
+    wait_until("Docker was asked", lambda: address in _others(docker), 10)
+    covering.kill()
+    wait_until("the end of the lease", lambda: not _others(docker), cover.LEASE + 5)
+    remove(docker, "leaver")
+    fetching = FETCH.format(at.FILES_BLOCKED.ipv4)
+    start(docker, "heir", PLAIN, "--label", "cover=yes", command=fetching)
+    assert _address(docker, "heir") == address
+    assert not fetch(docker, "heir", BY_ADDRESS).ok
+    assert not fetch(docker, "plain", BY_ADDRESS).ok, "it is closed rather than open"
+    assert not stray(capture)
+    remove(docker, "heir")
+    covering.start(POLICY, config=CONFIG)
+    wait_until("Docker was asked", lambda: _address(docker, "plain") in _others(docker), 20)
+    assert fetch(docker, "plain", BY_ADDRESS).ok
+
+
+def _others(docker: Docker) -> str:
+    listed = ["nft", "list", "set", "inet", "ramnetcover_dockerd", "others4"]
+    found = docker.vm.run(listed).check().out
+    return found.partition("elements")[2]
 
 
 def test_the_address_of_a_covered_one_is_free_again(
@@ -270,36 +300,6 @@ def test_the_address_of_a_covered_one_is_free_again(
 def _address(docker: Docker, name: str) -> str:
     form = "{{.NetworkSettings.IPAddress}}"
     return docker.run("inspect", "--format", form, name).check().out.strip()
-
-
-def test_what_docker_gives_anew_while_no_service_runs(
-    covering: Ramnet, docker: Docker, capture: Capture
-) -> None:
-    """The known hole: the address of a container that is not covered, given to a builder while
-    nobody follows Docker, is believed until the service is back; then it is closed."""
-    start(docker, "early", PLAIN)
-    start(docker, "between", PLAIN)
-    start(docker, BUILDER, BUILDKIT)  # so that the bridge is watched
-    address = _address(docker, "early")
-    wait_until("Docker was asked", lambda: address in _others(covering), 10)
-    covering.stop()
-    assert not fetch(docker, BUILDER, BY_ADDRESS).ok
-    remove(docker, "early")
-    start(docker, "buildx_buildkit_late0", BUILDKIT)
-    assert _address(docker, "buildx_buildkit_late0") == address
-    capture.clear()
-    assert fetch(docker, "buildx_buildkit_late0", BY_ADDRESS).ok
-    assert blocked(capture), "the hole, as README and the design note tell it"
-    covering.start(config=CONFIG)
-    wait_until("Docker was asked", lambda: address not in _others(covering), 20)
-    capture.clear()
-    assert not fetch(docker, "buildx_buildkit_late0", BY_ADDRESS).ok
-    assert fetch(docker, "between", BY_ADDRESS).ok
-    remove(docker, "buildx_buildkit_late0", "between", BUILDER)
-
-
-def _others(service: Ramnet) -> list[str]:
-    return list(map(str, _cover(service)["other_addresses"]))  # type: ignore[call-overload]
 
 
 def test_after_a_restart_of_dockerd(covering: Ramnet, docker: Docker, capture: Capture) -> None:
