@@ -55,10 +55,11 @@ class CoverRules:
         self._apply()
 
     def plan(self, ports: ruleset.Ports) -> str:
-        """What ``install`` would apply, with the containers that a table which stands knows of."""
+        """The text that ``install`` would apply for a gate with these ports; nothing is set."""
         self._recall()
         situation, own = self._surroundings()
-        return cover.render_table(self.table, situation, ports, self.covered, own)
+        covered = self._with_what_is_left()
+        return cover.render_table(self.table, situation, ports, covered, own)
 
     def _recall(self) -> None:
         standing = self._namespace.call(self._nft.listing, self.table)

@@ -1,22 +1,29 @@
 """What Prometheus reads: a real exporter beside a real service."""
 
+import asyncio
+import contextlib
 import os
 import re
 import signal
 import socket
 import stat
+import time
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-import pytest
 from prometheus_client.core import Sample
 from prometheus_client.parser import text_string_to_metric_families
 
+from ramnet.config import Metrics
 from ramnet.daemon.client import ask
 from ramnet.daemon.exporter import MAX_CLIENTS, METRICS_UID
+from ramnet.daemon.metrics_keeper import PAUSE, MetricsKeeper
 from ramnet.ruleset import GATE_UID
 from tests.lab.processes import wait_until
 
 from .conftest import PATIENCE, Bench, Running
+from .test_service import wait_gone
 
 GET = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -35,7 +42,11 @@ def scrape(where: Path | int, request: bytes = GET) -> tuple[int, str]:
 def connect(where: Path | int) -> socket.socket:
     client = socket.socket(socket.AF_INET if isinstance(where, int) else socket.AF_UNIX)
     client.settimeout(PATIENCE)
-    client.connect(("127.0.0.1", where) if isinstance(where, int) else str(where))
+    try:
+        client.connect(("127.0.0.1", where) if isinstance(where, int) else str(where))
+    except OSError:
+        client.close()
+        raise
     return client
 
 
@@ -120,29 +131,25 @@ def test_the_exporter_has_a_uid_of_its_own_and_no_privilege(bench: Bench) -> Non
     assert re.search(r"^NoNewPrivs:\s1$", status, re.MULTILINE)
 
 
-@pytest.mark.parametrize(
-    ("request_", "status"),
-    [
-        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 404),
-        (b"POST /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 405),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
-        (b"GET /metrics" + b"x" * 20000, 400),
-        (b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 200),
-        (b"GET /metrics?x HTTP/1.1\r\nHost: x\r\n\r\n", 200),
-    ],
-)
-def test_odd_requests(shared: Bench, request_: bytes, status: int) -> None:
-    try:
-        assert scrape(unix(shared), request_)[0] == status
-    except (ConnectionResetError, BrokenPipeError):
-        assert len(request_) > 10000  # it was answered before all of it was read
+ODD = [
+    (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+    (b"POST /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+    (b"GET /metrics" + b"x" * 20000, 400),
+    (b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+    (b"GET /metrics?x HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+]
 
 
-@pytest.fixture
-def shared(bench: Bench) -> Bench:
+def test_odd_requests(bench: Bench) -> None:
     start(bench)
-    exporter(bench)
-    return bench
+    pid = exporter(bench)
+    for request, status in ODD:
+        try:
+            assert scrape(unix(bench), request)[0] == status
+        except (ConnectionResetError, BrokenPipeError):
+            assert len(request) > 10000  # it was answered before all of it was read
+    assert exporter(bench) == pid
 
 
 def test_slow_and_silly_clients_stop_neither_the_service_nor_the_next_client(bench: Bench) -> None:
@@ -195,12 +202,45 @@ def test_a_unix_socket_is_anybodys_and_goes_with_the_service(bench: Bench) -> No
     pid = exporter(bench)
     assert stat.S_IMODE(unix(bench).stat().st_mode) == 0o666
     run.stop(signal.SIGKILL)
+    wait_gone(pid)
     assert unix(bench).exists()
     run = start(bench)  # over the socket of the dead one
     assert exporter(bench) != pid
     assert scrape(unix(bench))[0] == 200
     assert run.stop() == 0
     assert not unix(bench).exists()
+
+
+def test_the_service_is_asked_at_most_twice_a_second(bench: Bench) -> None:
+    """However often Prometheus, or whoever else, asks; those who wait share an answer."""
+    asked: list[float] = []
+
+    async def status() -> dict[str, Any]:
+        asked.append(time.monotonic())
+        return STATUS
+
+    async def serve() -> int:
+        keeper = MetricsKeeper(Metrics(listen=str(bench.folder / "m.sock")), status, print)
+        running = asyncio.create_task(keeper.run())
+        answers = 0
+        while not answers or time.monotonic() - asked[0] < 3 * PAUSE:
+            with contextlib.suppress(FileNotFoundError):
+                await asyncio.to_thread(scrape, bench.folder / "m.sock")
+                answers += 1
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return answers
+
+    assert asyncio.run(serve())
+    assert all(later - earlier > 0.9 * PAUSE for earlier, later in pairwise(asked))
+    assert not (bench.folder / "m.sock").exists()
+
+
+STATUS = {
+    **{"state": "enforcing", "version": "1", "supervisor": {"uptime_s": 1.0}, "warnings": []},
+    "policy": {"version": 1, "entries": 1, "age_s": 1.0, "enforced": True},
+    "scopes": [],
+}
 
 
 def test_what_is_no_socket_is_left_alone(bench: Bench) -> None:
