@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 SCRIPTS := tests/lab/setup.sh .ci/run
 VM := vm-image
-VM_SCRIPTS := $(wildcard $(VM)/*/*.sh $(VM)/wsl/boot $(VM)/lib/* $(VM)/package/debian/p* $(VM)/image/init)
+VM_SCRIPTS := $(wildcard $(VM)/*/*.sh $(VM)/wsl/boot $(VM)/lib/* $(VM)/package/debian/p* $(VM)/*/init)
 
 .PHONY: help setup demo demo-down test lint clean deb install image setup-vm test-vm test-matrix wsl-image wsl-kernel
 
