@@ -9,7 +9,7 @@ from pathlib import Path
 
 import facts
 import wsl
-from report import check, need, run, say, wait
+from report import Check, check, need, run, say, wait
 
 POLICY = Path("/etc/ramnet/policy.toml")
 SIGN_IN = f"acme has disallowed access to {facts.ALLOWED}. Sign in to acme first"
@@ -302,7 +302,7 @@ def dockerd_does_not_run() -> None:
     need(facts.unit("docker.service", "MainPID") == "0", "it runs")
 
 
-SCENARIOS = {
+SCENARIOS: dict[str, Check] = {
     "boot": boot,
     "start": start,
     "readonly": readonly,

@@ -63,7 +63,7 @@ def make_disk(path: Path, megabytes: int, root: Path | None = None) -> Path:
     path.unlink(missing_ok=True)
     with path.open("wb") as file:
         file.truncate(megabytes << 20)
-    filled = [] if root is None else ["-d", root]
+    filled: list[str | Path] = [] if root is None else ["-d", root]
     subprocess.run(["mkfs.ext4", "-q", "-F", *filled, path], check=True)
     return path
 
