@@ -81,7 +81,16 @@ def other_init() -> None:
     check("pull-blocked", facts.need_refusal)
     check("refusal-readable-over-tls", refusal_readable_over_tls)
     check("supervisor-killed", supervisor_killed)
+    if facts.given("vm.scenario") == "openrc":
+        check("openrc-has-started-them", openrc_has_started_them)
     check("nothing-left-ever", facts.need_no_strays)
+
+
+def openrc_has_started_them() -> None:
+    told = run("rc-status", "--all").text
+    for name in ("ramnet-hold", "ramnet", "docker"):
+        lines = [line for line in told.splitlines() if line.split()[:1] == [name]]
+        need(any("started" in line for line in lines), told)
 
 
 def supervisor_killed() -> None:
