@@ -62,7 +62,8 @@ class Scope(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     netns: str = "self"
     """``self``, an absolute path, ``pid:N`` or ``pidfile:PATH``."""
     cgroup: str | None = None
-    """Relative to the cgroup2 root, such as ``ramnet.slice``; None is the whole namespace."""
+    """Below the cgroup2 root, or below the cgroup of a systemd that was started in one, such as
+    ``ramnet.slice``; None is the whole namespace."""
     dial: Literal["scope", "own"] = "scope"
     """From which network namespace the gate dials afar: the scope's, or the one ramnet runs in."""
     containers: list[str] = []

@@ -320,7 +320,7 @@ class Enforcer:
             "reason": self.reason,
             "scoping": self._scoping.means,
             "scoping_reason": self._scoping.reason,
-            "cgroup": self.scope.cgroup,
+            "cgroup": self._scoping.path or self.scope.cgroup,
             "table": self.table,
             "gate_identity": "uid and cgroup" if self._gate.cgroup else "uid",
             "capabilities": self.capabilities.listed(),

@@ -162,7 +162,7 @@ def release(scope: HeldScope, *, only_hold: bool = False) -> bool:
         found = thread.submit(_in_namespace, scope.netns, delete).result()
     mount = cgroup.cgroup2_mount()
     if found and scope.cgroup is not None and mount is not None:
-        cgroup.remove_ours(mount / scope.cgroup.strip("/"), mount)
+        cgroup.remove_ours(cgroup.place(scope.cgroup, mount), mount)
     return found
 
 
@@ -249,7 +249,7 @@ def _cgroup(path: str | None) -> tuple[str | None, int]:
     mount = cgroup.cgroup2_mount()
     if path is None or mount is None:
         return None, 1
-    directory = mount / path.strip("/")
+    directory = cgroup.place(path, mount)
     try:
         cgroup.make_ours(directory, mount)
     except KernelRefusedError:
