@@ -39,6 +39,7 @@ from ramnet.verify.probe import SERVICE, Place
 ALLOWED_NAME: Final = "allowed.ramnet-verify.example"
 SCOPE: Final = "verify"
 _EXPLICIT: Final = 3129
+LEASHED: Final = (sys.executable, "-I", "-m", "ramnet.verify.leashed")
 PROGRAM: Final = (sys.executable, "-I", "-m", "ramnet.entry")
 """Isolated: root may be in anybody's directory, and `-m` alone looks for modules there first."""
 _START_LIMIT: Final = 60.0
@@ -149,7 +150,7 @@ class Replica:
             ready.settimeout(_START_LIMIT)
             with (self._directory / "log").open("wb") as log:
                 self._service = subprocess.Popen(
-                    [*PROGRAM, "run", "--config", self.config_path],
+                    [*LEASHED, str(os.getpid()), "run", "--config", self.config_path],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment(),
                 )  # fmt: skip
             self._wait(ready)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from ramnet.verify.inside import Inside
-from ramnet.verify.replica import PROGRAM
+from ramnet.verify.replica import LEASHED, PROGRAM
 
 
 @pytest.fixture
@@ -27,6 +28,8 @@ def test_the_prober(loaded: Path) -> None:
     assert not loaded.exists()
 
 
-def test_the_replicas_service(loaded: Path) -> None:
-    subprocess.run([*PROGRAM, "rules", "--help"], capture_output=True, check=False)
+@pytest.mark.parametrize("program", [PROGRAM, (*LEASHED, str(os.getpid()))])
+def test_the_replicas_service(loaded: Path, program: tuple[str, ...]) -> None:
+    done = subprocess.run([*program, "rules", "--help"], capture_output=True, check=False)
+    assert b"Usage" in done.stdout
     assert not loaded.exists()
