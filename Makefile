@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 SCRIPTS := tests/lab/setup.sh .ci/run
 VM := vm-image
-VM_SCRIPTS := $(wildcard $(VM)/*/*.sh $(VM)/wsl/boot $(VM)/lib/* $(VM)/package/debian/p* $(VM)/image/init)
+VM_SCRIPTS := $(wildcard $(VM)/*/*.sh $(VM)/wsl/boot $(VM)/lib/* $(VM)/package/debian/p* $(VM)/*/init)
 
-.PHONY: help setup demo demo-down test bench setup-bench lint clean deb install image setup-vm test-vm test-matrix wsl-image wsl-kernel
+.PHONY: help setup demo demo-down test bench setup-bench lint clean deb install image setup-vm image-twice test-vm test-matrix wsl-image wsl-kernel
 
 help:
 	@echo 'make setup      install what is needed: Debian packages and $(VENV) with $(BIN)/ramnet'
@@ -19,6 +19,7 @@ help:
 	@echo 'make lint       ruff, mypy, import-linter, shellcheck'
 	@echo 'make deb        the Debian package; make install DESTDIR=... lays the same files down'
 	@echo 'make image      a bootable image (SUITE=bookworm|trixie|sid, KERNEL=a suite or a bzImage)'
+	@echo 'make image-twice  its root built twice, compared byte by byte'
 	@echo 'make test-vm    boot it in QEMU and check it in there (SCENARIO="boot" for a part)'
 	@echo 'make test-matrix  kernels 5.10 to the newest, Docker 20.10 to 28.5; takes half an hour'
 	@echo 'make wsl-image  a distribution for wsl --import (SUITE=...)'
@@ -65,7 +66,7 @@ deb install: setup
 setup-vm: setup
 	@tests/lab/setup.sh $(VM)/packages.txt
 
-image test-vm test-matrix wsl-image wsl-kernel: setup-vm
+image image-twice test-vm test-matrix wsl-image wsl-kernel: setup-vm
 	@$(MAKE) --no-print-directory -f $(VM)/Makefile $@
 
 clean:

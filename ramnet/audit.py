@@ -8,8 +8,9 @@ import errno
 import heapq
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Final, Literal, get_args
 
@@ -57,6 +58,30 @@ class Event(msgspec.Struct, kw_only=True):
     """On an event of its own behind a refusal of the same name, verdict ``info``."""
 
 
+def describe(event: Event) -> str:
+    """An event on one line, fit for a terminal; without its time."""
+    text = "  ".join(_columns(event))
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _columns(event: Event) -> Iterator[str]:
+    yield f"{event.scope:<10} {event.verdict:<7} {event.kind:<7}"
+    if event.name is not None:
+        yield event.name if event.port is None else f"{event.name}:{event.port}"
+    if event.original_destination is not None:
+        yield f"meant for {event.original_destination}"
+    if event.entry is not None:
+        yield f"by {event.entry}"
+    if event.bytes_up or event.bytes_down:
+        yield f"{event.bytes_up} up, {event.bytes_down} down"
+    if event.reason is not None:
+        yield event.reason
+
+
+MAX_LINE: Final = 1 << 16
+"""Bytes of a line that are read at once; no event is as long. Root reads what the gate has written,
+and a gate that somebody has taken over writes what it likes."""
+
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Event)
 
@@ -64,8 +89,18 @@ _DECODER = msgspec.json.Decoder(Event)
 class EventLog:
     """Appends events to ``path``; the only writer of that file. Never raises once made."""
 
-    def __init__(self, path: str | Path, max_bytes: int = 8 * 2**20, keep: int = 4) -> None:
-        """Rotate beyond ``max_bytes``; ``keep`` older files stay as ``path.1`` and so on."""
+    def __init__(
+        self,
+        path: str | Path,
+        max_bytes: int = 8 * 2**20,
+        keep: int = 4,
+        echo: Callable[[Event], None] = lambda _: None,
+    ) -> None:
+        """Rotate beyond ``max_bytes``; ``keep`` older files stay as ``path.1`` and so on.
+
+        ``echo`` is given every event too.
+        """
+        self._echo = echo
         self.path = Path(path)
         self.lost = 0
         """Events that could not be written since the start."""
@@ -75,6 +110,7 @@ class EventLog:
 
     def write(self, event: Event) -> None:
         """Append ``event``, or count it as lost."""
+        self._echo(event)
         try:
             line = _ENCODER.encode(event) + b"\n"
             self._prepare(len(line))
@@ -135,7 +171,7 @@ def _open(path: Path) -> IO[bytes] | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP):
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):  # none, a link, a socket
             return None
         raise
     if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -144,10 +180,15 @@ def _open(path: Path) -> IO[bytes] | None:
     return os.fdopen(fd, "rb")
 
 
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Line by line; what is longer than any event comes in pieces, which are none."""
+    return iter(partial(stream.readline, MAX_LINE), b"")
+
+
 def _parse(line: bytes) -> Event | None:
     try:
         return _DECODER.decode(line)
-    except msgspec.DecodeError:  # torn by a power cut, or not of our writing
+    except (msgspec.DecodeError, RecursionError):  # torn by a power cut, or not of our writing
         return None
 
 
@@ -157,7 +198,7 @@ def _read_log(path: Path) -> Iterator[Event]:
     for file in (*(older for _, older in rotated), path):
         if stream := _open(file):
             with stream:
-                yield from filter(None, map(_parse, stream))
+                yield from filter(None, map(_parse, _lines(stream)))
 
 
 def read_events(*paths: str | Path) -> Iterator[Event]:
@@ -230,8 +271,12 @@ class _Tail:
     def _drain(self) -> Iterator[Event]:
         if self._stream is None:
             return
-        *lines, self._rest = (self._rest + self._stream.read()).split(b"\n")
-        yield from filter(None, map(_parse, lines))
+        for piece in _lines(self._stream):
+            self._rest += piece
+            if self._rest.endswith(b"\n") or len(self._rest) >= MAX_LINE:
+                whole, self._rest = self._rest, b""
+                if event := _parse(whole):
+                    yield event
 
     def _rotated(self) -> bool:
         assert self._stream is not None

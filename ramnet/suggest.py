@@ -12,7 +12,7 @@ from ramnet.audit import Event
 from ramnet.policy.decision import Outcome, Policy
 from ramnet.policy.document import Document
 from ramnet.policy.index import compile_policy
-from ramnet.policy.name import split_host_port
+from ramnet.policy.name import InvalidNameError, normalise, split_host_port
 from ramnet.policy.presets import preset_of
 from ramnet.policy.shared import is_shared
 
@@ -45,13 +45,28 @@ def suggest(events: Iterable[Event], policy: Policy) -> list[Suggestion]:
     """
     proofs: dict[tuple[str, int], list[Event]] = {}
     for event in events:
-        if event.redirect is not None and event.name is not None and event.port is not None:
+        if (
+            event.redirect is not None
+            and event.name is not None
+            and event.port is not None
+            and _is_host(f"{event.name}:{event.port}")
+            and _is_host(event.redirect.by)
+        ):
             proofs.setdefault((event.name, event.port), []).append(event)
     return [
         _suggestion(*place, found)
         for place, found in proofs.items()
         if policy.decide(*place).outcome is Outcome.UNLISTED
     ]
+
+
+def _is_host(text: str) -> bool:
+    """What is suggested is put into a policy: a name must be one, whoever wrote the log."""
+    try:
+        host, _ = split_host_port(text)
+        return normalise(host) == host
+    except InvalidNameError:
+        return False
 
 
 def _suggestion(host: str, port: int, found: list[Event]) -> Suggestion:

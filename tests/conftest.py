@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+import pytest
 from hypothesis import settings
 
 from tests.lab.fixtures import capture, docker, inet, lab, ramnet, vm
@@ -36,3 +37,10 @@ def pytest_configure() -> None:
         source, target = line.split(" ")[:2]
         if source == "ramnet":
             libc.umount2(target.encode(), _MNT_DETACH)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What made a test be run again is told in full, though the test passed then."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.section(f"before the rerun: {report.nodeid}")
+        terminalreporter.line(report.longreprtext)

@@ -3,6 +3,7 @@
 Pure; ``ramnet.daemon.cover_watch`` asks Docker and tells the kernel's side what came out.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -12,7 +13,9 @@ from ramnet.caveats.containers import is_builder
 from ramnet.caveats.facts import Container
 
 _KIND: Final = "io.x-k8s.kind.cluster"
-_HOST, _NONE, _SHARED, _DEFAULT = "host", "none", "container:", ("default", "bridge")
+_HOST, _NONE, _SHARED, _DEFAULT = "host", ("none", "null"), "container:", ("default", "bridge")
+_BRIDGE: Final = re.compile(r"[!#-)+\--:<-\[\]-z|~]{1,15}")
+"""Interface names that can be put between the quotes of nft's language, and read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Network:
     driver: str
     bridge: str | None
     endpoints: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,57 +108,65 @@ def plan_cover(
         for one in attached
         if one.container.identity in before or is_meant(words, one.container)
     }
-    sharing = _with_shared(chosen, attached)
-    by_name = {network.name: network for network in networks}
-    watched, beside = set[str](), dict[str, str]()
-    for identity, one in sharing.items():
-        for network in _networks_of(one, by_name, networks):
-            if network.bridge is not None:
-                watched.add(network.bridge)
-            elif reason := _beside(network, whole_namespace=whole_namespace):
-                beside[identity] = reason
+    owners = {one.container.name: one for one in attached}
+    owners |= {one.container.identity: one for one in attached}
+    sharing, watched, beside = set[str](), set[str](), dict[str, str]()
+    for identity, meant in chosen.items():
+        for one in _with_owners(meant, owners):
+            sharing.add(one.container.identity)
+            for network in _networks_of(one, networks):
+                if is_coverable(network.bridge):
+                    watched.add(network.bridge or "")
+                elif reason := _beside(network, whole_namespace=whole_namespace):
+                    beside[identity] = reason
     ends = list(_ends(networks, watched))
+    names = {a: owners[i].container.name for i, a in ends if i in sharing}
+    # Whoever Docker did not list yet when it told of containers is nobody's other.
+    others = frozenset(a for i, a in ends if i in owners and i not in sharing)
     return CoverPlan(
         watched=frozenset(watched),
-        others=frozenset(a for identity, a in ends if identity not in sharing),
-        names={a: sharing[i].container.name for i, a in ends if i in sharing},
+        others=others - names.keys(),
+        names=names,
         chosen={identity: one.container.name for identity, one in chosen.items()},
-        beside={i: why for i, why in beside.items() if i in chosen},
+        beside=beside,
     )
 
 
-def _with_shared(
-    chosen: Mapping[str, Attached], attached: Iterable[Attached]
-) -> dict[str, Attached]:
+def is_coverable(bridge: str | None) -> bool:
+    """Whether there is a bridge, of a name that the kernel's rules can have."""
+    return bridge is not None and _BRIDGE.fullmatch(bridge) is not None
+
+
+def _with_owners(one: Attached, owners: Mapping[str, Attached]) -> list[Attached]:
     """Containers in the network namespace of another's are one with it: all of them are meant."""
-    owners = {one.container.identity: one for one in attached}
-    for name, one in [(o.container.name, o) for o in attached]:
-        owners.setdefault(name, one)
-    found = dict(chosen)
-    for one in chosen.values():
+    found = [one]
+    while one.mode.startswith(_SHARED):
         owner = owners.get(one.mode.removeprefix(_SHARED))
-        if one.mode.startswith(_SHARED) and owner is not None:
-            found[owner.container.identity] = owner
+        if owner is None or owner in found:
+            break
+        found.append(one := owner)
     return found
 
 
-def _networks_of(
-    one: Attached, by_name: Mapping[str, Network], networks: Iterable[Network]
-) -> Iterator[Network]:
+def _networks_of(one: Attached, networks: Iterable[Network]) -> Iterator[Network]:
     """By its settings, before it is started, and by what is attached now."""
     names = set(one.networks)
     if not one.mode.startswith(_SHARED):
         names.add("bridge" if one.mode in _DEFAULT else one.mode)
     for name in names:
-        yield by_name.get(name, Network(name, name if name in (_HOST, _NONE) else "unknown", None))
+        named = [n for n in networks if name in (n.name, n.identity)]
+        named = named or [n for n in networks if n.identity.startswith(name)]
+        yield from named or [Network(name, name if name in (_HOST, *_NONE) else "unknown", None)]
     yield from (n for n in networks if one.container.identity in n.endpoints)
 
 
 def _beside(network: Network, *, whole_namespace: bool) -> str | None:
-    if network.driver == _NONE or (network.driver == _HOST and whole_namespace):
+    if network.driver in _NONE or (network.driver == _HOST and whole_namespace):
         return None  # nothing leaves, or it leaves as the scope's own
     if network.driver == _HOST:
         return "--network host, and the scope is one cgroup"
+    if network.bridge is not None:
+        return f"network {network.name}: no rule can name the bridge {network.bridge}"
     return f"network {network.name} (driver {network.driver}) does not pass by a bridge"
 
 

@@ -1,5 +1,7 @@
 """``ramnet verify``: prove what is promised."""
 
+import signal
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +38,8 @@ def verify(ctx: click.Context, live: bool, verbose: bool, config_path: Path, as_
 
     settings = config.load(config_path)
     require_root("ramnet verify")
+    for number in (signal.SIGTERM, signal.SIGHUP):  # else nothing that was made is taken away
+        signal.signal(number, lambda given, _: sys.exit(128 + given))
     outcomes = list(walk(config_path, settings, on_machine=live))
     if as_json:
         print_json([outcome.document() for outcome in outcomes])

@@ -103,9 +103,9 @@ class BuilderWatch:
 
 
 async def events(
-    docker: RunningDocker, wanted: dict[str, list[str]]
+    docker: RunningDocker, wanted: dict[str, list[str]], *, idle: float | None = None
 ) -> AsyncIterator[_News | None]:
-    """None when the stream has begun, then what Docker tells.
+    """None when the stream has begun, and after ``idle`` seconds without news; else what it tells.
 
     ``wanted``: the filters of ``GET /events``. Raises OSError, or ValueError for what is no event.
     """
@@ -119,7 +119,15 @@ async def events(
         while (await reader.readline()).strip():
             continue
         yield None
-        while line := await reader.readline():
+        while True:
+            try:
+                async with asyncio.timeout(idle):
+                    line = await reader.readline()
+            except TimeoutError:
+                yield None
+                continue
+            if not line:
+                return
             yield msgspec.json.decode(line, type=_News)
     finally:
         writer.close()

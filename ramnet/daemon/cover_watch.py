@@ -2,7 +2,8 @@
 
 Everything is asked anew at each event: what is asked answers in milliseconds, and nothing has to
 be worked out from events that were missed. A container's address is made, and told, before its
-first process is; on a bridge that is watched already it is covered without our knowing it.
+first process is; on a bridge that is watched already it is covered without our knowing it. Docker
+is asked without an event too: who is not covered is so for a time alone (``ruleset.cover``).
 """
 
 import asyncio
@@ -26,6 +27,8 @@ from ramnet.kernel.docker_networks import attached_containers, container_network
 
 LOOK: Final = 1.0
 """Seconds between two looks for a dockerd, while none is followed."""
+RENEW: Final = 3.0
+"""Seconds without an event after which Docker is asked again."""
 _AGAIN: Final = 0.2
 """Seconds until one whose API failed is asked again."""
 _WANTED: Final = {
@@ -125,8 +128,11 @@ class CoverWatch:
 
     async def _follow(self, docker: RunningDocker) -> None:
         try:
-            async for _ in events(docker, _WANTED):
-                await self._read(docker)
+            begun = False
+            async for news in events(docker, _WANTED, idle=RENEW):
+                if news is not None or not begun or self.plan.others:
+                    await self._read(docker)
+                begun = True
             self._note("Docker's events have ended")
         except (OSError, ValueError, RecursionError, RamnetError, DockerApiError) as error:
             self._note(str(error) or repr(error))
@@ -171,9 +177,7 @@ class CoverWatch:
         except (OSError, ValueError):
             return
         if isinstance(names, list):
-            known = self._rules.covered
-            watched = known.watched | {name for name in names if isinstance(name, str)}
-            self._rules.follow(watched, known.others)
+            self._rules.watch_also(frozenset(name for name in names if isinstance(name, str)))
 
     def _keep(self) -> None:
         try:

@@ -25,6 +25,7 @@ from ramnet.daemon import channel
 from ramnet.errors import PolicyError, RamnetError
 from ramnet.gate import outward
 from ramnet.gate.spec import GateSpec, Surroundings
+from ramnet.journal import Level
 from ramnet.kernel import cgroup, netns
 from ramnet.kernel.libc import set_no_new_privs
 from ramnet.kernel.process import confine
@@ -52,6 +53,9 @@ class GateLike(Protocol):
 
     def update_surroundings(self, surroundings: Surroundings) -> None:
         """Take note of what is near."""
+
+    def set_log_level(self, level: Level) -> None:
+        """Show so much."""
 
     def status(self) -> dict[str, Any]:
         """Counters and state, as JSON."""
@@ -176,6 +180,8 @@ class Conversation:
             case channel.RefuseAll():
                 self._gate.replace_policy(Policy.empty(message.reason))
                 self._say(channel.Adopted(message.serial))
+            case channel.Log():
+                self._gate.set_log_level(message.level)
             case channel.Ping():
                 self._say(channel.Pong(message.serial, self._gate.status()))
 

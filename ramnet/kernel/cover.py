@@ -1,10 +1,11 @@
 """The table that covers containers, in the kernel: put, read back, kept current, mended."""
 
-import re
+import time
+from collections.abc import Container
 from dataclasses import replace
-from typing import Final
 
 from ramnet import ruleset
+from ramnet.caveats.cover import is_coverable
 from ramnet.errors import KernelRefusedError
 from ramnet.kernel import listeners, tamper
 from ramnet.kernel.netns import Namespace
@@ -14,9 +15,6 @@ from ramnet.kernel.survey import Survey
 from ramnet.kernel.watch import Change, Watch
 from ramnet.ruleset import cover, grammar
 from ramnet.ruleset.table import has_flags
-
-_BRIDGE: Final = re.compile(r"[a-zA-Z0-9_.-]{1,15}")
-"""Interface names that are set; another is nobody's but who plays with quotes in them."""
 
 
 class CoverRules:
@@ -38,6 +36,8 @@ class CoverRules:
         self._ports: ruleset.Ports | None = None
         self._put: tuple[ruleset.Situation, frozenset[str]] | None = None
         self._expected: str | None = None
+        self._until = 0.0
+        """On the monotonic clock: when the lease of ``covered.others`` is over."""
         self.listeners: listeners.Listeners = {}
         self.covered = cover.Covered(whole)
 
@@ -47,19 +47,43 @@ class CoverRules:
         return frozenset({self._ports.resolver, self._ports.proxy})
 
     def install(self) -> None:
-        """Put the table; what an earlier one knew of containers holds until Docker has told."""
-        standing = self._namespace.call(self._nft.listing, self.table)
-        if standing is not None:
-            self.covered = _known(standing, self._whole)
+        """Put the table; what an earlier one knew of containers holds until Docker has told.
+
+        A service that ends and starts all the time prolongs no lease by it.
+        """
+        self._recall()
         self._apply()
 
+    def plan(self, ports: ruleset.Ports) -> str:
+        """The text that ``install`` would apply for a gate with these ports; nothing is set."""
+        self._recall()
+        situation, own = self._surroundings()
+        covered = self._with_what_is_left()
+        return cover.render_table(self.table, situation, ports, covered, own)
+
+    def _recall(self) -> None:
+        standing = self._namespace.call(self._nft.listing, self.table)
+        if standing is not None:
+            leases = self._namespace.call(self._nft.leases, self.table)
+            self.covered = _known(standing, self._whole, leases)
+            self._until = time.monotonic() + min(leases.values(), default=0)
+
     def follow(self, watched: frozenset[str], others: frozenset[str]) -> None:
-        """Cover these from now on, in one transaction. Raises KernelRefusedError."""
-        fit = frozenset(filter(_BRIDGE.fullmatch, watched))
-        covered = cover.Covered(self._whole, fit, others)
-        if covered != self.covered:
-            before, self.covered = self.covered, covered
-            self._change(before)
+        """Cover these from now on, in one transaction, and ``others`` not for the time of a lease.
+
+        Raises KernelRefusedError.
+        """
+        fit = frozenset(filter(is_coverable, watched))
+        before, self.covered = self.covered, cover.Covered(self._whole, fit, others, cover.LEASE)
+        self._until = time.monotonic() + cover.LEASE
+        self._change(before, renewed=True)
+
+    def watch_also(self, bridges: frozenset[str]) -> None:
+        """Cover all on these too but for the others of now. Raises KernelRefusedError."""
+        fit = frozenset(filter(is_coverable, bridges))
+        before = self.covered
+        self.covered = replace(before, watched=before.watched | fit)
+        self._change(before)
 
     def refresh(self) -> None:
         """Bring the sets up to date with addresses and networks. Raises KernelRefusedError."""
@@ -108,19 +132,27 @@ class CoverRules:
         situation, own = self._surroundings()
         if not situation.capabilities.ownership and has_flags(self._chains()):
             situation = replace(situation, flagged=frozenset({("inet", self.table)}))
-        self._run(cover.render_table(self.table, situation, self._ports, self.covered, own))
+        covered = self._with_what_is_left()
+        self._run(cover.render_table(self.table, situation, self._ports, covered, own))
         self._watch.made_it()
         self._expected = self._chains()
         if self._expected is None:
             raise KernelRefusedError("the kernel took the rules and does not list them")
         self._put = situation, own
 
-    def _change(self, before: cover.Covered) -> None:
+    def _with_what_is_left(self) -> cover.Covered:
+        """Setting the table anew says nothing of whose an address is by now."""
+        left = self._until - time.monotonic()
+        others = self.covered.others if left > 0 else frozenset[str]()
+        return replace(self.covered, others=others, lease=max(left, 0.001))
+
+    def _change(self, before: cover.Covered, *, renewed: bool = False) -> None:
         if self._put is None:
             return
         situation, own = self._surroundings()
         held = cover.contents(self._put[0], before, self._put[1])
-        text = cover.changes(self.table, held, cover.contents(situation, self.covered, own))
+        wanted = cover.contents(situation, self.covered, own)
+        text = cover.changes(self.table, held, wanted, renewed=renewed)
         if text:
             try:
                 self._run(text)
@@ -139,8 +171,8 @@ class CoverRules:
         return self._namespace.call(self._nft.chains, self.table)
 
 
-def _known(listing: str, whole: frozenset[str]) -> cover.Covered:
-    """What the sets of a table of an earlier run hold."""
+def _known(listing: str, whole: frozenset[str], leased: Container[str]) -> cover.Covered:
+    """What the sets of a table of an earlier run hold; of others those whose lease still runs."""
     try:
         sets = grammar.parse_table(listing).sets
     except grammar.GrammarError:
@@ -148,4 +180,5 @@ def _known(listing: str, whole: frozenset[str]) -> cover.Covered:
     words = {name: frozenset(map(str, items)) for name, items in sets.items()}
     others = words.get("others4", frozenset()) | words.get("others6", frozenset())
     plain = frozenset(each.partition("/")[0] for each in others)
-    return cover.Covered(whole, words.get("watched", frozenset()), plain)
+    known = frozenset(each for each in plain if each in leased)
+    return cover.Covered(whole, words.get("watched", frozenset()), known)

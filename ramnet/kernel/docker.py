@@ -10,6 +10,7 @@ from ramnet.caveats.facts import DockerProxy
 
 DAEMON_JSON: Final = Path("/etc/docker/daemon.json")
 _MAX_BYTES: Final = 1 << 20
+_NEEDED: Final = 1 << 12 | 1 << 21  # CAP_NET_ADMIN, CAP_SYS_ADMIN
 _VARIABLES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 """As net/http ProxyFromEnvironment reads them."""
 
@@ -54,14 +55,24 @@ def _in_environments(proc: Path) -> Iterator[DockerProxy]:
 
 
 def is_dockerd(directory: Path) -> bool:
-    """Whether a directory of /proc is a dockerd of root's.
+    """Whether a directory of /proc is a dockerd of root's, which may do what dockerd does.
 
-    By its real uid; who owns the directory says less (prctl(2), PR_SET_DUMPABLE).
+    By its real uid; who owns the directory says less (prctl(2), PR_SET_DUMPABLE). Root of a
+    container is uid 0 too, and calls a process what it likes: without privileges it may not mount
+    or configure a network (capabilities(7)), but for a user namespace of its own.
     """
     if read_bounded(directory / "comm").strip() != b"dockerd":
         return False
     status = read_bounded(directory / "status").decode(errors="replace")
-    return re.search(r"^Uid:\s+0\s", status, re.MULTILINE) is not None
+    if re.search(r"^Uid:\s+0\s", status, re.MULTILINE) is None:
+        return False
+    effective = re.search(r"^CapEff:\s+([0-9a-f]+)$", status, re.MULTILINE)
+    if effective is not None and int(effective[1], 16) & _NEEDED != _NEEDED:
+        return False
+    try:
+        return (directory / "ns/user").stat().st_ino == Path("/proc/self/ns/user").stat().st_ino
+    except OSError:  # not ours to see
+        return True
 
 
 def read_bounded(path: Path) -> bytes:

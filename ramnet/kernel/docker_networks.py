@@ -65,7 +65,7 @@ def container_networks(api: DockerApi) -> list[Network]:
                 if error.status != _NOT_FOUND:  # else it went meanwhile
                     raise
         else:
-            found.append(Network(each.name, each.driver, None))
+            found.append(Network(each.name, each.driver, None, identity=each.id))
     return found
 
 
@@ -88,7 +88,7 @@ def _network(said: _Network) -> Network:
         identity: tuple(filter(None, map(_address, (end.ipv4, end.ipv6))))
         for identity, end in (said.containers or {}).items()
     }
-    return Network(said.name, said.driver, bridge, ends)
+    return Network(said.name, said.driver, bridge, ends, said.id)
 
 
 def _address(text: str) -> str:

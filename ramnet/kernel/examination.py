@@ -13,6 +13,7 @@ from ramnet import ruleset
 from ramnet.config import Config, Scope
 from ramnet.kernel import sysctl
 from ramnet.kernel.enforcer import Enforcer
+from ramnet.kernel.listeners import RESOLVER_PORT
 from ramnet.kernel.netns import Namespace
 from ramnet.kernel.nft import Nft
 from ramnet.kernel.policy_routing import missing_routing
@@ -21,6 +22,7 @@ from ramnet.kernel.watch import Watch
 from ramnet.ruleset import SINKHOLE4, SINKHOLE6, KernelState
 from ramnet.ruleset.hold import MARK_OF_HOLD
 
+_FIRST: Final = ruleset.Ports(RESOLVER_PORT, RESOLVER_PORT + 1)
 _REDIRECTS: Final = re.compile(r"(?:(udp|tcp) dport 53|meta l4proto tcp) redirect to :(\d+)")
 _INTERCEPTED: Final = re.compile(r"tcp dport (\{[^}]*\}|\d+) meta mark set")
 _OLD_UDP: Final = re.compile(r"^\s*udp sport (\{[^}]*\}|\d+) goto refuse", re.M)
@@ -42,6 +44,7 @@ class Examination(NamedTuple):
         elements: the scope's table with what its sets hold; empty where it is not there.
         unrouted: routes, routing rules and sysctls that are not as planned, in words.
         held: ``ramnet hold`` refuses everything there, and no service has taken over.
+        cover: what ought to stand for containers, and ``standing`` has; empty without a cover.
     """
 
     scope: Scope
@@ -53,6 +56,7 @@ class Examination(NamedTuple):
     elements: str
     unrouted: list[str]
     held: bool
+    cover: str = ""
 
     @property
     def in_force(self) -> bool:
@@ -87,12 +91,18 @@ def _examine(enforcer: Enforcer, namespace: Namespace, nft: Nft) -> Examination:
         (family, name): _numbered(namespace.call(nft.chains, name, family), names)
         for family, name in planned.tables
     }
+    cover = ""
+    if enforcer.cover is not None:
+        name = enforcer.cover.table
+        listed = namespace.call(nft.chains, name)
+        cover = enforcer.cover.plan(_ports_in(listed or "") or _FIRST)
+        standing["inet", name] = _numbered(listed, names)
     unrouted = namespace.call(_unrouted, planned)
     description = enforcer.describe()
     return Examination(
         enforcer.scope, enforcer.tier, description["scoping"],
         frozenset(enforcer.capabilities.missing()), planned, standing, elements,
-        unrouted, MARK_OF_HOLD in elements,
+        unrouted, MARK_OF_HOLD in elements, cover,
     )  # fmt: skip
 
 

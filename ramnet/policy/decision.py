@@ -41,6 +41,18 @@ class Verdict(NamedTuple):
         return self.outcome is Outcome.ALLOWED
 
 
+class Tried(NamedTuple):
+    """An entry that was found by a name, or a part of it, and held against the whole."""
+
+    entry: str
+    allows: bool
+    """False for ``allowed = false``."""
+    matches: bool
+    """Whether it speaks of this name."""
+    on_port: bool
+    """Whether it speaks of this port."""
+
+
 _ALLOWED: Final = Outcome.ALLOWED  # an enum's attribute costs 50 ns
 _EXACT: Final = int(Kind.EXACT)
 _UNLISTED: Final = Verdict(Outcome.UNLISTED)
@@ -119,6 +131,21 @@ class Policy:
             denied = _denied_throughout(allowed, denied)
         return self._verdict(allowed, denied)
 
+    def tried(self, name: str, port: int | None = None) -> list[Tried]:
+        """Every entry that ``decide`` holds against the name, for people, in the document's order.
+
+        Raises:
+            PolicyError: the blob is damaged.
+        """
+        found: dict[Record, Tried] = {}
+        for offset, distance in self._reader.candidates(name) if self.enabled else ():
+            for record in self._reader.records(offset):
+                matches = _matches(record, name, distance)
+                allows = not record.flags & DENIED
+                text, on_port = self._reader.text(record), _on_port(record, port)
+                found[record] = Tried(text, allows, matches, on_port)
+        return [found[record] for record in sorted(found)]
+
     def sentence(self, host: str, *, ascii: bool = False) -> str:  # noqa: A002
         """Return what a refused person reads, one line; ``ascii`` folds it to ASCII."""
         host = one_line(host, 255)
@@ -145,10 +172,7 @@ class Policy:
         """Yield every record that matches the name, whatever its port."""
         for offset, distance in candidates:
             for record in self._reader.records(offset):
-                if distance != GLOBS:
-                    if record.kind in _KINDS[distance]:
-                        yield record
-                elif matches_glob(record.glob, name):
+                if _matches(record, name, distance):
                     yield record
 
     def _verdict(self, allowed: list[Record], denied: list[Record]) -> Verdict:
@@ -159,6 +183,12 @@ class Policy:
             return _UNLISTED
         local = any(r.flags & LOCAL for r in allowed)
         return Verdict(Outcome.ALLOWED, self._reader.text(min(allowed)), local)
+
+
+def _matches(record: Record, name: str, distance: int) -> bool:
+    if distance == GLOBS:
+        return matches_glob(record.glob, name)
+    return record.kind in _KINDS[distance]
 
 
 def kinds_at(distance: int) -> frozenset[int]:

@@ -28,11 +28,14 @@ Docker's own NAT would hide who asked)::
 *Who is covered* is told the other way round. On a bridge with a covered container (``watched``)
 everything is, but for the addresses that Docker says are other containers' (``others``). So a new
 container is covered before Docker has told of it, and an address that a container gives itself
-opens nothing unless it is one of ``others``. While no service runs those stay as they are: a new
-container that Docker gives the address of one of them, gone meanwhile, is not covered until the
-service is back (a bridge that is covered as a whole asks nothing of addresses). What an ordinary
-container sends from an address that Docker does not know (a router, a VPN) comes to the gate there
-as well.
+opens nothing unless it is one of ``others``. What an ordinary container sends from an address that
+Docker does not know (a router, a VPN) comes to the gate there as well.
+
+*A lease.* Docker may give the address of one of ``others`` to a new container as soon as the old
+one is gone. So each is for ``LEASE`` seconds, and anew whenever Docker has been asked: where nobody
+asks (the service is dead or stopped, Docker does not answer) the kernel itself forgets them, and
+all on a watched bridge is covered. The kernel counts in jiffies, which no clock's jump moves. A
+service that starts gives them what is left of their time, not the whole of it again.
 
 *Names* of bridges, not indexes: a bridge that is made anew under its name is covered from its
 first packet on.
@@ -57,6 +60,10 @@ from ramnet.ruleset.table import replace_table
 INBOUND_MARK: Final = 0x52414D49
 """ct mark of connections that others opened to a covered container ("RAMI")."""
 
+LEASE: Final = 10.0
+"""Seconds for which an address is another's without Docker's being asked again; long enough for a
+machine that is busy, since connections of others end when it is over."""
+
 _GROUPS: Final = (("ip", "{ 224.0.0.0/4, 255.255.255.255 }"), ("ip6", "{ fe80::/10, ff00::/8 }"))
 """Stays on the bridge: broadcasts, multicast, IPv6 link-local addresses."""
 _FAMILIES: Final = (("ip", "4"), ("ip6", "6"))
@@ -70,11 +77,13 @@ class Covered:
         whole: bridges covered as they are, by name.
         watched: bridges with a covered container, by name.
         others: addresses, on watched bridges, of containers that are not covered.
+        lease: seconds for which ``others`` are that.
     """
 
     whole: frozenset[str] = frozenset()
     watched: frozenset[str] = frozenset()
     others: frozenset[str] = frozenset()
+    lease: float = LEASE
 
 
 def cover_table(scope: str) -> str:
@@ -120,13 +129,17 @@ def contents(
     """Name, type and elements of each set."""
     for name, bridges in (("whole", covered.whole), ("watched", covered.watched)):
         yield name, "type ifname;", [f'"{bridge}"' for bridge in sorted(bridges)]
-    for name, addresses in (("others", covered.others), ("own", own)):
-        ours = sorted(addresses)
-        yield f"{name}4", "type ipv4_addr;", [a for a in ours if ":" not in a]
-        yield f"{name}6", "type ipv6_addr;", [a for a in ours if ":" in a]
+    for version in "46":
+        others = [f"{a} timeout {covered.lease * 1000:.0f}ms" for a in _of(version, covered.others)]
+        yield f"others{version}", f"type ipv{version}_addr; flags timeout;", others
+        yield f"own{version}", f"type ipv{version}_addr;", _of(version, own)
     yield "bridges", "type iface_index;", list(map(str, sorted(situation.bridges)))
     yield "containers4", "type ipv4_addr; flags interval;", sorted(situation.containers4)
     yield "containers6", "type ipv6_addr; flags interval;", sorted(situation.containers6)
+
+
+def _of(version: str, addresses: Iterable[str]) -> list[str]:
+    return sorted(a for a in addresses if (":" in a) is (version == "6"))
 
 
 def _from(chain: str) -> Iterator[str]:
@@ -196,11 +209,16 @@ def changes(
     table: str,
     before: Iterable[tuple[str, str, list[str]]],
     after: Iterable[tuple[str, str, list[str]]],
+    *,
+    renewed: bool,
 ) -> str:
-    """What brings the sets from one content to the other, in one transaction; empty if nothing."""
+    """What brings the sets from one content to the other, in one transaction; empty if nothing.
+
+    A lease begins anew by it, whether or not whose it is has changed.
+    """
     held = {name: elements for name, _, elements in before}
     return "".join(
         redirect.render_elements(name, elements, table)
-        for name, _, elements in after
-        if held.get(name) != elements
+        for name, kind, elements in after
+        if held.get(name) != elements or (elements and renewed and "timeout" in kind)
     )

@@ -7,7 +7,7 @@ expression is ever passed over in silence.
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeGuard
 
@@ -165,17 +165,30 @@ def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
             raise GrammarError(f"not understood: {line}")
 
 
-_SET_SETTING: Final = re.compile(r"type \w+|size \d+|flags (?:interval|dynamic,timeout)")
+_SET_SETTING: Final = re.compile(r"type \w+|size \d+|flags (?:interval|timeout|dynamic,timeout)")
+_TIMEOUT: Final = re.compile(r" timeout \w+(?: expires \w+)?")
 
 
 def _parse_set(lines: Sequence[str]) -> frozenset[Item]:
     items: frozenset[Item] = frozenset()
-    for line in filter(None, map(str.strip, lines)):
+    for line in filter(None, map(str.strip, _joined(lines))):
         if line.startswith("elements = {"):
-            items = _items(line.removeprefix("elements = "))
+            items = _items(_TIMEOUT.sub("", line.removeprefix("elements = ")))
         elif not _SET_SETTING.fullmatch(line):
             raise GrammarError(f"not understood in a set: {line}")
     return items
+
+
+def _joined(lines: Iterable[str]) -> Iterator[str]:
+    """The kernel's listing has few elements on one line, and goes on in the next ones."""
+    begun = ""
+    for line in lines:
+        begun += line
+        if begun.count("{") == begun.count("}"):
+            yield begun
+            begun = ""
+    if begun:
+        yield begun
 
 
 _HOOK: Final = re.compile(

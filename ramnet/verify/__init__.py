@@ -29,8 +29,8 @@ is not kept all the same (what is allowed does not work, a refusal is silent); `
 why. Exit 1 on ``leaked`` or ``broken``, else 3 where a scope has no rules in force, else 0.
 
 *What it cannot show.* Packet sockets (AF_PACKET) go round every rule of netfilter, so what sends
-by them is the caveat ``raw-sockets`` and no probe. Connections that containers forward, and those
-to container networks, are told by the listing alone.
+by them is the caveat ``raw-sockets`` and no probe. Connections that containers forward (the
+cover's table too), and those to container networks, are told by the listing alone.
 
 ``probes`` is the list, ``crafted`` what only scapy makes; scapy is loaded by this command alone.
 ``prober`` is the process inside; ``far`` the world beyond the replica's wire; ``capture`` sees.

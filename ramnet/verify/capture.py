@@ -121,7 +121,11 @@ class Capture:
             marks = self._mark(sender)
             deadline = time.monotonic() + _PATIENCE
             while marks:
-                reader.settimeout(max(0.001, deadline - time.monotonic()))
+                # A machine that never stops sending must not keep us here without the marker.
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return None
+                reader.settimeout(left)
                 try:
                     data, address = reader.recvfrom(_READ)
                 except TimeoutError:

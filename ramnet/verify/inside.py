@@ -1,7 +1,6 @@
 """The parent's end of a prober."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,9 +39,9 @@ class Inside:
         self.patience: float | None = None
         """Seconds to wait for any answer, where that is less than an order says."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "ramnet.verify.prober", str(config), scope],
+            # -I: root may be in anybody's directory, and `-m` alone looks for modules there first.
+            [sys.executable, "-I", "-m", "ramnet.verify.prober", str(config), scope],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )  # fmt: skip
 
     def ask(self, do: str, **order: Any) -> Answer:

@@ -18,7 +18,8 @@ PROBE: Final = "rules"
 def differences(found: Examination) -> list[Difference]:
     """Of the rules and of what the sets of near networks hold."""
     text = found.planned.text
-    return compare(text, found.standing) + foreign_elements(text, found.elements)
+    near = foreign_elements(text, found.elements)
+    return compare(text, found.standing) + near + compare(found.cover, found.standing)
 
 
 def settled(look: Callable[[], Examination]) -> Examination:
@@ -43,7 +44,7 @@ def read(found: Examination) -> Iterator[Outcome]:
         return
     wrong = differences(found)
     for each in wrong:
-        came = f"{each.what} in chain {each.chain}: {each.text}"
+        came = f"{each.what} in chain {' '.join(each.table)} {each.chain}: {each.text}"
         yield Outcome(scope, each.promise, PROBE, Verdict.LEAKED, sent, came)
     for text in found.unrouted:
         came = f"missing: {text}"
@@ -55,6 +56,6 @@ def read(found: Examination) -> Iterator[Outcome]:
 def _count(found: Examination) -> int:
     return sum(
         line.startswith("\t\t") and " hook " not in line
-        for body in tables_in(found.planned.text).values()
+        for body in tables_in(found.planned.text + found.cover).values()
         for line in body.splitlines()
     )

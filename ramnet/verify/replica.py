@@ -39,6 +39,9 @@ from ramnet.verify.probe import SERVICE, Place
 ALLOWED_NAME: Final = "allowed.ramnet-verify.example"
 SCOPE: Final = "verify"
 _EXPLICIT: Final = 3129
+LEASHED: Final = (sys.executable, "-I", "-m", "ramnet.verify.leashed")
+PROGRAM: Final = (sys.executable, "-I", "-m", "ramnet.entry")
+"""Isolated: root may be in anybody's directory, and `-m` alone looks for modules there first."""
 _START_LIMIT: Final = 60.0
 _END_LIMIT: Final = 20.0
 
@@ -147,7 +150,7 @@ class Replica:
             ready.settimeout(_START_LIMIT)
             with (self._directory / "log").open("wb") as log:
                 self._service = subprocess.Popen(
-                    [sys.executable, "-m", "ramnet.entry", "run", "--config", self.config_path],
+                    [*LEASHED, str(os.getpid()), "run", "--config", self.config_path],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment(),
                 )  # fmt: skip
             self._wait(ready)
@@ -162,7 +165,6 @@ class Replica:
             **os.environ,
             WITHOUT: ",".join(without),
             "NOTIFY_SOCKET": str(self._directory / "notify"),
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
 
     def _wait(self, ready: socket.socket) -> None:
@@ -207,7 +209,7 @@ class Replica:
         if service is None:
             return
         service.send_signal(signal.SIGCONT)
-        down = [sys.executable, "-m", "ramnet.entry", "down", "--config", str(self.config_path)]
+        down = [*PROGRAM, "down", "--config", str(self.config_path)]
         environment = self._environment()
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(down, env=environment, capture_output=True, timeout=_END_LIMIT,

@@ -46,7 +46,9 @@ def _walk_replica(scope: Scope, found: Examination) -> Iterator[Outcome]:
         walk.try_bare(probes)
         replica.enforce()
         if found.in_force:
-            replica.take_out(d for d in listing.differences(found) if d.what == "missing")
+            missing = (d for d in listing.differences(found) if d.what == "missing")
+            # The replica covers no containers.
+            replica.take_out(d for d in missing if d.table in found.planned.tables)
         yield walk.see()
         for probe in probes:
             yield walk.walk(probe)

@@ -1,5 +1,7 @@
 """dockerd's own proxies: found where Docker reads them, and told unless they are known."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,8 +9,14 @@ import pytest
 from ramnet.caveats.facts import DockerProxy
 from ramnet.caveats.proxies import unknown_proxies
 from ramnet.config import Proxy
-from ramnet.kernel.docker import gather_proxies
+from ramnet.kernel.docker import gather_proxies, is_dockerd
 
+_PRETEND = (
+    "import sys\n"
+    "with open('/proc/self/comm', 'w') as comm: comm.write('dockerd')\n"
+    "print(flush=True)\n"
+    "sys.stdin.read()"
+)
 KNOWN = Proxy(explicit=["127.0.0.1:3128"], parent="http://user:secret@proxy.example:8080")
 
 
@@ -83,3 +91,20 @@ def test_a_process_that_calls_itself_dockerd_is_not_believed(tmp_path: Path) -> 
 def test_a_daemon_json_that_makes_no_sense_names_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "daemon.json").write_text(text)
     assert gather_proxies(tmp_path / "daemon.json", tmp_path / "none") == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize(("by", "believed"), [
+    ([], True),
+    (["setpriv", "--bounding-set=-all", "--inh-caps=-all"], False),
+    (["unshare", "--user", "--map-root-user"], False),
+])  # fmt: skip
+def test_root_of_a_container_that_calls_itself_dockerd(by: list[str], believed: bool) -> None:
+    """In the host's network namespace it would be asked who is covered, and say nobody."""
+    with subprocess.Popen(
+        [*by, "python3", "-c", _PRETEND], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert is_dockerd(Path("/proc", str(process.pid))) is believed
+        process.kill()

@@ -113,3 +113,24 @@ def test_ports_of_a_policy_that_cannot_be_listened_on_are_told(
     scope._follow_ports(Adopted(2, ports=[8443]))
     assert asked == [[8443]]
     assert scene.told == ["scope dockerd: ports of the policy stay refused: no"]
+
+
+def test_who_asks_all_the_time_does_not_take_the_time(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may ask for the status; a local user who listens on all ports makes it dear."""
+    asked: list[float] = []
+    now = [100.0]
+
+    def dear() -> dict[str, int]:
+        asked.append(now[0])
+        now[0] += 0.2
+        return {"tcp": len(asked)}
+
+    monkeypatch.setattr("ramnet.daemon.guarded_scope.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(scene.enforcer, "refused", dear)
+    scope = scene.guard()
+    told = [scope._refused() for _ in range(10)]
+    assert (told, len(asked)) == ([{"tcp": 1}] * 10, 1)
+    now[0] += 2
+    assert scope._refused() == {"tcp": 2}

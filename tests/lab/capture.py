@@ -65,9 +65,16 @@ class Packets(tuple[Packet, ...]):
         return self.where(lambda packet: packet.mentions(name))
 
     def about(self, site: Site) -> Packets:
-        """Those to a site's addresses and those that mention its name (DNS, SNI, Host, CONNECT)."""
+        """Those to a site's addresses and those that mention its name (DNS, SNI, Host, CONNECT).
+
+        All but bare resets: the lab outlives its tests, and the kernel so answers what a site
+        still sends for a connection of an earlier one.
+        """
         return self.where(
-            lambda packet: packet.destination in site.addresses or packet.mentions(site.name)
+            lambda packet: (
+                not packet.is_bare_reset
+                and (packet.destination in site.addresses or packet.mentions(site.name))
+            )
         )
 
     def without_housekeeping(self) -> Packets:

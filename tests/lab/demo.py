@@ -26,7 +26,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tests.lab import addresses as at
-from tests.lab.capture import Capture
+from tests.lab.capture import Capture, Packets
 from tests.lab.demo_cases import ALLOWED, Case, cases
 from tests.lab.docker import Docker
 from tests.lab.lab import Lab, missing
@@ -44,7 +44,7 @@ class Row(NamedTuple):
     case: Case
     way: str
     result: Result
-    packets: int
+    packets: Packets
 
     @property
     def sentence(self) -> str:
@@ -66,7 +66,7 @@ class Row(NamedTuple):
         if self.result.ok:
             found.append("docker succeeded")
         if self.packets:
-            found.append(f"{self.packets} packets left the uplink")
+            found.append(f"{len(self.packets)} packets left the uplink: {self.packets}")
         if self.result.seconds > PROMPT:
             found.append(f"refused only after {self.result.seconds:.1f} s")
         if self.case.words and self.sentence not in self.result.text:
@@ -120,7 +120,7 @@ class Demo:
                 before = len(capture.settle())
                 result = case.ask(docker)
                 sent = capture.settle().since(before).sent_by_vm()
-                self.rows.append(Row(case, way, result, len(sent.about(case.site))))
+                self.rows.append(Row(case, way, result, sent.about(case.site)))
 
     def tables(self) -> Iterator[Table]:
         """The requests and what came of each, one table for each way."""
@@ -138,7 +138,7 @@ class Demo:
     def _add(self, table: Table, row: Row) -> None:
         style = "red" if self._enforce and row.faults() else ""
         seconds = f"{row.result.seconds:.1f}"
-        table.add_row(row.case.asked, escape(row.said), seconds, str(row.packets), style=style)
+        table.add_row(row.case.asked, escape(row.said), seconds, str(len(row.packets)), style=style)
 
     def verdict(self) -> bool:
         """Print what is wrong, or that nothing is; return whether all is as it should be."""

@@ -59,6 +59,10 @@ def capture(lab: Lab) -> Iterator[Capture]:
 
 @pytest.fixture
 def ramnet(lab: Lab) -> Iterator[Ramnet]:
-    """The service, not started; after the test it is stopped and its rules are gone."""
+    """The service, not started; after the test it is stopped and its rules are gone.
+
+    One that other tests share (tests/system's ``service``) is ended first.
+    """
+    lab.ramnet.close()
     yield lab.ramnet
     lab.ramnet.close()

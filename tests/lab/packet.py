@@ -98,7 +98,8 @@ class Packet:
     @property
     def is_bare_reset(self) -> bool:
         """Whether it is the RST alone, without data, by which a kernel answers a segment for a
-        connection that no process has (RFC 9293, 3.10.7.1)."""
+        connection that no process has (RFC 9293, 3.10.7.1). One that a process begins has the ACK
+        flag too."""
         return self.tcp_flags == "R" and not self.payload
 
     @cached_property

@@ -146,6 +146,13 @@ class Ramnet:
         self._notify.close()
         self._init = self._notify = self.process = None
 
+    def kill(self) -> None:
+        """Kill it where init does not have it back; what it leaves is as after any death."""
+        supervisor = self.supervisor_pid()
+        self._stopping.set()
+        self.signal(supervisor)
+        self.stop()
+
     def down(self) -> Result:
         """Take every rule away."""
         return self.command("down")

@@ -41,7 +41,7 @@ def stray(capture: Capture) -> Packets:
     """What left and should not have.
 
     Allowed are TCP to the sites of the policy, and questions for their names to the vm's own
-    resolver; ICMP errors are aside.
+    resolver; ICMP errors and bare resets are aside.
     """
     names = {site.name for site in ALLOWED}
     servers = set(at.RESOLVER.addresses)
@@ -53,7 +53,8 @@ def stray(capture: Capture) -> Packets:
         .where(
             lambda packet: (
                 not (
-                    (packet.destination in sites and packet.protocol == "tcp")
+                    packet.is_bare_reset
+                    or (packet.destination in sites and packet.protocol == "tcp")
                     or (packet.destination in servers and packet.dns_name in names)
                     or (packet.protocol == "tcp" and packet.destination in servers)
                 )

@@ -12,8 +12,10 @@ from functools import partial
 
 import pytest
 
-from tests.lab import Capture, Docker, Lab, Packets, Ramnet
+from ramnet.ruleset import cover
+from tests.lab import Capture, Docker, Lab, Packets, Ramnet, policy_text
 from tests.lab import addresses as at
+from tests.lab.host import Host
 from tests.lab.processes import Result, wait_until
 from tests.lab.service import DEFAULT_CONFIG
 from tests.system.conftest import POLICY, sentence, stray
@@ -24,7 +26,8 @@ BUILDKIT = "moby/buildkit:buildx-stable-1"
 PLAIN = f"{at.REGISTRY_ALLOWED.name}/{at.IMAGE}"
 BUILDER = "buildx_buildkit_x0"
 COVERED = 'netns = "self"\ncontainers = ["buildx", "kind", "label:cover=yes", "bridge:builders0"]\n'
-CONFIG = DEFAULT_CONFIG.replace('netns = "self"\n', COVERED)
+SECOND = '[[scope]]\nname = "second"\nnetns = "/run/second"\ncontainers = ["buildx"]\n'
+CONFIG = DEFAULT_CONFIG.replace('netns = "self"\n', COVERED) + SECOND
 FETCH = (
     "for i in 1 2 3 4 5 6 7 8; do (echo 'GET / HTTP/1.0'; echo; sleep 0.1) | nc -w 1 {} 80; done; "
     "sleep 600"
@@ -46,6 +49,8 @@ def covering(lab: Lab, service: Ramnet) -> Iterator[Ramnet]:
     docker.run("network", "create", "--ipv6", "--subnet", "2001:db8:d::/64", "two").check()
     name = "com.docker.network.bridge.name=builders0"
     docker.run("network", "create", "--opt", name, "whole").check()
+    docker.vm.run(["touch", "/run/second"]).check()
+    docker.vm.run(["unshare", "--net=/run/second", "ip", "link", "set", "lo", "up"]).check()
     service.start(POLICY, config=CONFIG)
     wait_until("Docker was asked", lambda: _cover(service)["problem"] is None, 20)
     yield service
@@ -54,11 +59,12 @@ def covering(lab: Lab, service: Ramnet) -> Iterator[Ramnet]:
     docker.forget()
     for network in ("two", "whole"):
         docker.run("network", "rm", network)
+    docker.vm.run(["umount", "/run/second"]).check()
 
 
 def _cover(service: Ramnet) -> dict[str, object]:
-    (scope,) = service.status()["scopes"]
-    found: dict[str, object] = scope["cover"]
+    first, _ = service.status()["scopes"]
+    found: dict[str, object] = first["cover"]
     return found
 
 
@@ -168,21 +174,73 @@ def test_round_it_in_the_network_of_another(
     covering: Ramnet, docker: Docker, capture: Capture
 ) -> None:
     start(docker, "shared", PLAIN)
-    start(docker, "buildx_buildkit_y0", BUILDKIT, "--network", "container:shared")
+    start(docker, "middle", PLAIN, "--network", "container:shared")
+    start(docker, "buildx_buildkit_y0", BUILDKIT, "--network", "container:middle")
     wait_until("both", lambda: "shared" in _addresses(covering), 10)
     assert not fetch(docker, "buildx_buildkit_y0", BY_ADDRESS).ok
     assert not stray(capture)
-    remove(docker, "buildx_buildkit_y0", "shared")
+    remove(docker, "buildx_buildkit_y0", "middle", "shared")
 
 
 def _addresses(service: Ramnet) -> list[str]:
     return list(dict(_cover(service)["addresses"]).values())  # type: ignore[call-overload]
 
 
+def test_over_ipv6_and_by_a_new_policy(covering: Ramnet, docker: Docker, capture: Capture) -> None:
+    start(docker, "buildx_buildkit_six0", BUILDKIT, "--network", "two")
+    six = [*inside(docker, "buildx_buildkit_six0"), "curl", "-6sf", "--max-time", "10"]
+    allowed, refused = (
+        [*six, f"http://{site.name}/hello.txt"] for site in (at.FILES_ALLOWED, at.FILES_BLOCKED)
+    )
+    assert docker.vm.run(allowed).ok
+    assert not docker.vm.run(refused).ok
+    covering.set_policy(policy_text(at.REGISTRY_ALLOWED.name, at.FILES_BLOCKED.name))
+    assert not docker.vm.run(allowed).ok
+    assert docker.vm.run(refused).ok
+    covering.set_policy(POLICY)
+    assert docker.vm.run(allowed).ok
+    capture.clear()
+    assert not docker.vm.run(refused).ok
+    assert not stray(capture)
+    remove(docker, "buildx_buildkit_six0")
+
+
+def test_its_published_port_is_reached_and_opens_nothing(
+    covering: Ramnet, lab: Lab, docker: Docker, capture: Capture
+) -> None:
+    name, served = "buildx_buildkit_pub0", "while true; do echo served | nc -l -p 80; done"
+    start(docker, name, BUILDKIT, "--publish", "8088:80", command=served)
+
+    def reached(host: Host, address: str) -> bool:
+        read = f"import socket; print(socket.create_connection(('{address}', 8088), 3).recv(9))"
+        return "served" in host.run([sys.executable, "-c", read]).out
+
+    wait_until("from afar", lambda: reached(lab.inet, at.VM_IPV4), 20)
+    wait_until("from here", lambda: reached(lab.vm, "127.0.0.1"), 20)
+    capture.clear()
+    assert not fetch(docker, name, BY_ADDRESS).ok
+    assert not stray(capture)
+    remove(docker, name)
+
+
+def test_a_second_scope_has_a_table_of_its_own(
+    covering: Ramnet, docker: Docker, capture: Capture
+) -> None:
+    _, second = covering.status()["scopes"]
+    assert second["rules"]["intact"]
+    assert "no dockerd in this scope's network namespace is in view" in second["cover"]["problem"]
+    enter = ["nsenter", "--net=/run/second", "nft", "list", "table", "inet"]
+    assert docker.vm.run([*enter, "ramnetcover_second"]).ok
+    assert not docker.vm.run([*enter, "ramnetcover_dockerd"]).ok
+    planned = covering.command("rules").check().out
+    for table in ("ramnetcover_dockerd", "ramnetcover_second"):
+        assert f"table inet {table} {{" in planned
+
+
 def test_killed_it_stays_closed_for_new_ones_too(
     covering: Ramnet, docker: Docker, capture: Capture
 ) -> None:
-    # An address that is another's when the service dies stays so until it is back.
+    # An address that is another's when the service dies stays so for the rest of its lease.
     others = [_address(docker, "plain")]
     wait_until("removals", lambda: _cover(covering)["other_addresses"] == others, 10)
     covering.signal(covering.supervisor_pid())
@@ -194,6 +252,34 @@ def test_killed_it_stays_closed_for_new_ones_too(
     wait_until("Docker was asked", lambda: _cover(covering)["problem"] is None, 20)
     assert not fetch(docker, "late", BY_ADDRESS).ok
     assert not stray(capture)
+
+
+def test_killed_for_good_nobody_gets_out_by_anothers_address(
+    covering: Ramnet, docker: Docker, capture: Capture
+) -> None:
+    """The service is dead; Docker gives the address of a container that went to a new builder."""
+    start(docker, "leaver", PLAIN)
+    address = _address(docker, "leaver")
+    wait_until("Docker was asked", lambda: address in _others(docker), 10)
+    covering.kill()
+    wait_until("the end of the lease", lambda: not _others(docker), cover.LEASE + 5)
+    remove(docker, "leaver")
+    fetching = FETCH.format(at.FILES_BLOCKED.ipv4)
+    start(docker, "heir", PLAIN, "--label", "cover=yes", command=fetching)
+    assert _address(docker, "heir") == address
+    assert not fetch(docker, "heir", BY_ADDRESS).ok
+    assert not fetch(docker, "plain", BY_ADDRESS).ok, "it is closed rather than open"
+    assert not stray(capture)
+    remove(docker, "heir")
+    covering.start(POLICY, config=CONFIG)
+    wait_until("Docker was asked", lambda: _address(docker, "plain") in _others(docker), 20)
+    assert fetch(docker, "plain", BY_ADDRESS).ok
+
+
+def _others(docker: Docker) -> str:
+    listed = ["nft", "list", "set", "inet", "ramnetcover_dockerd", "others4"]
+    found = docker.vm.run(listed).check().out
+    return found.partition("elements")[2]
 
 
 def test_the_address_of_a_covered_one_is_free_again(
@@ -214,6 +300,14 @@ def test_the_address_of_a_covered_one_is_free_again(
 def _address(docker: Docker, name: str) -> str:
     form = "{{.NetworkSettings.IPAddress}}"
     return docker.run("inspect", "--format", form, name).check().out.strip()
+
+
+def test_after_a_restart_of_dockerd(covering: Ramnet, docker: Docker, capture: Capture) -> None:
+    docker.restart()
+    start(docker, BUILDER, BUILDKIT, command=FETCH.format(at.FILES_BLOCKED.ipv4))
+    assert sentence(at.FILES_BLOCKED.name) in said(docker, BUILDER, BLOCKED)
+    assert not stray(capture)
+    remove(docker, BUILDER)
 
 
 def test_a_whole_bridge_and_a_flush_of_the_rules(

@@ -69,7 +69,7 @@ def test_request(trusted: Ramnet, daemon: Daemon, capture: Capture, way: str, ca
     result = case.ask(docker)
     sent = capture.settle().since(before).sent_by_vm()
     words = case.words and way != "socks-proxy"  # SOCKS carries no words
-    row = Row(case._replace(words=words), way, result, len(sent.about(case.site)))
+    row = Row(case._replace(words=words), way, result, sent.about(case.site))
     assert row.faults() == [], result.text
     assert not stray(capture)
 

@@ -7,11 +7,15 @@ The replica is the lab here: its supervisor is stopped, so that nobody mends wha
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import signal
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +33,8 @@ from ramnet.verify.replica import Replica
 from ramnet.verify.report import Outcome, Verdict
 from ramnet.verify.walk import Walk
 from tests.lab import Docker, Lab, Ramnet
+from tests.lab.processes import wait_until
+from tests.lab.service import CONFIG, PROGRAM
 from tests.system.conftest import POLICY
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root")
@@ -258,3 +264,38 @@ def test_without_the_service(ramnet: Ramnet) -> None:
     got = ramnet.command("verify", seconds=60)
     assert got.code == 3
     assert "is ramnet running?" in got.out
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("name", ["TERM", "KILL"])
+def test_ended_it_leaves_no_process(lab: Lab, ramnet: Ramnet, name: str) -> None:
+    """The replica's service is stopped meanwhile, so it would not end by itself."""
+    ramnet.write_config()
+    with tempfile.TemporaryDirectory(prefix="v") as folder:  # the path of a socket is short
+        process = lab.vm.start(
+            [PROGRAM, "verify", "--config", CONFIG], log="verify", environment={"TMPDIR": folder}
+        )
+        made = Path(folder)
+        wait_until("the replica", lambda: list(made.glob("*/run/control.sock")), 30)
+        service = _replicas_service(folder.encode())
+        wait_until("it is stopped", lambda: _state(service) == "T", 30)
+        process.send(signal.Signals[f"SIG{name}"])
+        process.wait_for_end()
+        wait_until("its end", lambda: _state(service) in (None, "Z"), 30)
+        assert name == "KILL" or not list(made.iterdir())
+
+
+def _replicas_service(folder: bytes) -> int:
+    for directory in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (directory / "cmdline").read_bytes().split(b"\0")
+            if b"run" in words and any(folder in word for word in words):
+                return int(directory.name)
+    raise AssertionError("there is none")
+
+
+def _state(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return None

@@ -1,7 +1,11 @@
 """The audit log: complete, rotated, and harmless when the disk is full."""
 
+import contextlib
 import json
 import os
+import socket
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -115,3 +119,36 @@ def test_following_goes_on_across_a_rotation_and_finds_new_logs(tmp_path: Path) 
     log.path.write_bytes(log.path.read_bytes() + b'{"time": "2026')
     assert follower.poll() == []  # half a line waits for its other half
     follower.close()
+
+
+def _deep(path: Path) -> None:
+    path.write_text('{"x":' + "[" * 100_000 + "\n")
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+
+
+def _without_end(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(64 << 20)
+
+
+@pytest.mark.parametrize("make", [_deep, _socket, _without_end, os.mkfifo, Path.mkdir])
+def test_a_log_that_somebody_else_has_put_there(
+    tmp_path: Path, make: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gate that was taken over may leave anything for root to read."""
+    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    make(Path("a.jsonl"))
+    EventLog("b.jsonl").write(event("h.example"))
+    tracemalloc.start()
+    try:
+        assert names(Path("a.jsonl"), Path("b.jsonl")) == ["h.example"]
+        with contextlib.closing(Follower()) as follower:
+            follower.add([Path("a.jsonl")])
+            assert follower.poll() == []
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()

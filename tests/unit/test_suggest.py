@@ -65,3 +65,18 @@ def test_the_preset_that_covers_it_is_named() -> None:
 def test_a_port_of_its_own_is_part_of_the_line() -> None:
     (one,) = found(refusal("cdn.example", 8443), proof("cdn.example", port=8443))
     assert one.line == '[[registry]]\nhost = "cdn.example:8443"'
+
+
+@pytest.mark.parametrize(
+    ("name", "by", "port"),
+    [
+        ('a"\n[[registry]]\nhost = "evil.example', "ghcr.io", 443),
+        ("\x1b[2J", "ghcr.io", 443),
+        ("a.example", "ghcr.io:x:y", 443),
+        ("a.example", "\x1b[2J", 443),
+        ("a.example", "ghcr.io", 99999),
+    ],
+)
+def test_what_is_no_host_is_not_suggested(name: str, by: str, port: int) -> None:
+    """The gate's uid owns the log, and may be somebody else's by now."""
+    assert found(proof(name, by, port=port)) == []

@@ -152,7 +152,9 @@ class Connection:
         if meant is not None and ruling.would_deny:
             return await services.dial_address(meant)
         try:
-            return await services.upstreams.dial(ruling.name, ruling.port, self.address)
+            return await services.upstreams.dial(
+                ruling.name, ruling.port, self.address, near=self.flow.container is None
+            )
         except DialError as error:
             if meant is None:
                 raise
@@ -222,7 +224,8 @@ class Connection:
         await self._open_tunnel(ruling, upstream, ESTABLISHED)
 
     async def _dial(self, ruling: Ruling) -> socket.socket:
-        return await self.services.upstreams.dial(ruling.name, ruling.port)
+        near = self.flow.container is None
+        return await self.services.upstreams.dial(ruling.name, ruling.port, near=near)
 
     async def _open_tunnel(self, ruling: Ruling, upstream: socket.socket, answer: bytes) -> None:
         try:

@@ -59,13 +59,20 @@ class Dialler:
     def __init__(self, resolver: Resolves, nearness: Nearness) -> None:
         self._resolver, self._nearness = resolver, nearness
 
-    async def dial(self, name: str, port: int, preferred: str | None = None) -> socket.socket:
+    async def dial(
+        self, name: str, port: int, preferred: str | None = None, *, near: bool = True
+    ) -> socket.socket:
         """A connected, non-blocking socket. Raises DialError.
 
         ``preferred`` is the address that the client chose; it comes first if it is one of the
-        name's own, and does not count otherwise.
+        name's own, and does not count otherwise. ``near``: also to what is near; not for a
+        container, which would get at this machine's loopback and round Docker's isolation.
         """
         addresses = await addresses_of(self._resolver, name)
+        if not near:
+            addresses = tuple(a for a in addresses if not self._nearness.contains(a))
+            if not addresses:
+                raise DialError(f"{name} is near this machine, which opens no way there")
         return await self.connect(order(addresses, preferred), port, name)
 
     async def connect(self, addresses: Sequence[str], port: int, name: str) -> socket.socket:

@@ -97,12 +97,14 @@ class Upstreams:
         """The parent through which ``name`` is reached, if any."""
         return self._parent if self._parent and self._parent.serves(name) else None
 
-    async def dial(self, name: str, port: int, preferred: str | None = None) -> socket.socket:
-        """A socket whose other end is ``name``. Raises DialError."""
+    async def dial(
+        self, name: str, port: int, preferred: str | None = None, *, near: bool = True
+    ) -> socket.socket:
+        """A socket whose other end is ``name``; as ``Dialler.dial``. Raises DialError."""
         parent = self.parent_for(name)
         if parent is not None:
             return await parent.tunnel(name, port)
-        return await self.dialler.dial(name, port, preferred)
+        return await self.dialler.dial(name, port, preferred, near=near)
 
     async def close(self) -> None:
         """End what the parent holds open."""

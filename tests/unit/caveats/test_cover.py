@@ -15,7 +15,7 @@ BRIDGE = Network("bridge", "bridge", "docker0", {"b": ("172.17.0.2",), "p": ("17
 
 
 def plan(*attached: Attached, known: tuple[str, ...] = (), whole: bool = True) -> CoverPlan:
-    networks = [BRIDGE, Network("mac", "macvlan", None)]
+    networks = [BRIDGE, Network("mac", "macvlan", None), Network("none", "null", None)]
     return plan_cover(["buildx"], attached, networks, known=known, whole_namespace=whole)
 
 
@@ -44,6 +44,44 @@ def test_whose_network_it_shares() -> None:
     found = plan(Attached(other, "container:p"), Attached(PLAIN, "default"))
     assert "172.17.0.3" in found.names
     assert "172.17.0.3" not in found.others
+
+
+def test_whose_network_that_one_shares_in_turn() -> None:
+    middle = Container(name="middle", image="alpine", identity="m")
+    found = plan(
+        Attached(BUILDER, "container:m"), Attached(middle, "container:p"), Attached(PLAIN, "mac")
+    )
+    assert found.names["172.17.0.3"] == "plain"
+    assert "macvlan" in found.beside["b"], "where the last of them is, the first one is"
+
+
+def test_who_came_while_docker_was_asked_is_nobodys_other() -> None:
+    """Between the list of containers and the network's endpoints."""
+    assert plan(Attached(BUILDER, "default")).others == set()
+
+
+@pytest.mark.parametrize("mode", ["0123456789abcdef", "01234567", "two"])
+def test_a_network_by_its_id(mode: str) -> None:
+    two = Network("two", "bridge", "br-two", identity="0123456789abcdef")
+    found = plan_cover(["buildx"], [Attached(BUILDER, mode)], [two])
+    assert found.watched == {"br-two"}
+    assert not found.beside
+
+
+def test_a_name_goes_before_the_beginning_of_an_id() -> None:
+    networks = [Network("0", "bridge", "br-0"), Network("other", "bridge", "br-x", identity="012")]
+    assert plan_cover(["buildx"], [Attached(BUILDER, "0")], networks).watched == {"br-0"}
+
+
+@pytest.mark.parametrize(("bridge", "fits"), [
+    ("br-0123456789ab", True), ("b@d", True), ("b#1", True), ("br:x", True),
+    ('b"q', False), ("br*", False), ("b,c", False), ("b;c", False), ("b}c", False), ("bé", False),
+])  # fmt: skip
+def test_bridges_of_odd_names(bridge: str, fits: bool) -> None:
+    """Docker makes them; one that no rule can name is told, not taken for covered."""
+    networks = [Network("odd", "bridge", bridge, {"b": ("172.18.0.2",)})]
+    found = plan_cover(["buildx"], [Attached(BUILDER, "odd")], networks)
+    assert (found.watched == {bridge}, "b" in found.beside) == (fits, not fits)
 
 
 @pytest.mark.parametrize(("mode", "whole", "beside"), [

@@ -51,6 +51,26 @@ def test_anything_but_one_table_raises(text: str) -> None:
         parse_table(text)
 
 
+def test_elements_as_the_kernel_lists_many() -> None:
+    listed = """table inet t {
+\tset others4 {
+\t\ttype ipv4_addr
+\t\tflags timeout
+\t\telements = { 172.17.0.2 timeout 10s, 172.17.0.3 timeout 9s500ms expires 7s12ms,
+\t\t\t     172.17.0.4 timeout 10s }
+\t}
+
+\tset watched {
+\t\ttype ifname
+\t\telements = { "docker0",
+\t\t\t     "br-0123456789ab" }
+\t}
+}"""
+    sets = parse_table(listed).sets
+    assert set(map(str, sets["others4"])) == {f"172.17.0.{n}/32" for n in (2, 3, 4)}
+    assert sets["watched"] == {"docker0", "br-0123456789ab"}
+
+
 def test_an_unknown_protocol_raises() -> None:
     with pytest.raises(GrammarError):
         trace(_with("meta l4proto nonsense accept"), Packet("203.0.113.7"))
