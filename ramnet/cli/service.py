@@ -93,16 +93,20 @@ def refresh(config_path: Path, as_json: bool) -> None:
 
 @click.command("sign-in")
 @click.option(
-    "--token-file", type=click.File("r"), required=True, help="The token; - is standard input."
+    "--token-file", type=click.File("rb"), required=True, help="The token; - is standard input."
 )
 @config_option
 @json_option
-def sign_in(token_file: IO[str], config_path: Path, as_json: bool) -> None:
+def sign_in(token_file: IO[bytes], config_path: Path, as_json: bool) -> None:
     """Begin a session with a token of the organization's identity provider."""
     from ramnet.daemon.client import ask
+    from ramnet.trust.session import MAX_TOKEN
 
     settings = config.load(config_path)
-    body = json.dumps({"token": token_file.read().strip()}).encode()
+    token = token_file.read(MAX_TOKEN + 2).strip()
+    if not token.isascii() or len(token) > MAX_TOKEN:
+        raise ConfigError(f"{token_file.name} holds no token: it is too long, or no text")
+    body = json.dumps({"token": token.decode()}).encode()
     path = "/v1/sign-in"
     session = ask(settings.control_socket, "POST", path, body, time_limit=FETCH_LIMIT)
     if as_json:

@@ -50,6 +50,8 @@ class SessionKeeper:
         self._file = Path(config.state_dir) / SESSION
         self.claims: Claims | None = None
         self._busy = asyncio.Lock()
+        self._fetching = asyncio.Lock()
+        """Apart: who signs in while the keys are slow to come keeps no session from ending."""
 
     async def start(self) -> None:
         """Take up the session of before the start, if its token is still good."""
@@ -76,8 +78,9 @@ class SessionKeeper:
             raise TokenError('the body is not {"token": TOKEN}') from None
         if not token or len(token) > MAX_TOKEN:
             raise TokenError("there is no token, or it is too long")
-        async with self._busy:
+        async with self._fetching:
             fetched = await self._send(token, None)
+        async with self._busy:
             await self._begin(fetched, keep=True)
         return self.describe()
 
