@@ -6,18 +6,20 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 SCRIPTS := tests/lab/setup.sh .ci/run
 VM := vm-image
-VM_SCRIPTS := $(wildcard $(VM)/*/*.sh $(VM)/wsl/boot $(VM)/lib/* $(VM)/package/debian/p* $(VM)/image/init)
+VM_SCRIPTS := $(wildcard $(VM)/*/*.sh $(VM)/wsl/boot $(VM)/lib/* $(VM)/package/debian/p* $(VM)/*/init)
 
-.PHONY: help setup demo demo-down test lint clean deb install image setup-vm test-vm test-matrix wsl-image wsl-kernel
+.PHONY: help setup demo demo-down test bench setup-bench lint clean deb install image setup-vm image-twice test-vm test-matrix wsl-image wsl-kernel
 
 help:
 	@echo 'make setup      install what is needed: Debian packages and $(VENV) with $(BIN)/ramnet'
 	@echo 'make demo       the whole way once, with a real dockerd; KEEP=1 leaves the hosts up'
 	@echo 'make demo-down  take a kept demo down'
 	@echo 'make test       all tests (PYTEST="-k name" for some)'
+	@echo 'make bench      ramnet beside HAProxy, squid, dnsmasq, unbound, no gate; 12 minutes (QUICK=1: 1)'
 	@echo 'make lint       ruff, mypy, import-linter, shellcheck'
 	@echo 'make deb        the Debian package; make install DESTDIR=... lays the same files down'
 	@echo 'make image      a bootable image (SUITE=bookworm|trixie|sid, KERNEL=a suite or a bzImage)'
+	@echo 'make image-twice  its root built twice, compared byte by byte'
 	@echo 'make test-vm    boot it in QEMU and check it in there (SCENARIO="boot" for a part)'
 	@echo 'make test-matrix  kernels 5.10 to the newest, Docker 20.10 to 28.5; takes half an hour'
 	@echo 'make wsl-image  a distribution for wsl --import (SUITE=...)'
@@ -43,6 +45,12 @@ demo-down:
 test: setup
 	$(BIN)/pytest $(PYTEST)
 
+setup-bench: setup
+	@tests/lab/setup.sh tests/bench/packages.txt
+
+bench: setup-bench
+	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(BENCH)
+
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -58,7 +66,7 @@ deb install: setup
 setup-vm: setup
 	@tests/lab/setup.sh $(VM)/packages.txt
 
-image test-vm test-matrix wsl-image wsl-kernel: setup-vm
+image image-twice test-vm test-matrix wsl-image wsl-kernel: setup-vm
 	@$(MAKE) --no-print-directory -f $(VM)/Makefile $@
 
 clean:

@@ -8,7 +8,7 @@ import errno
 import heapq
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -58,6 +58,26 @@ class Event(msgspec.Struct, kw_only=True):
     """On an event of its own behind a refusal of the same name, verdict ``info``."""
 
 
+def describe(event: Event) -> str:
+    """An event on one line, fit for a terminal; without its time."""
+    text = "  ".join(_columns(event))
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _columns(event: Event) -> Iterator[str]:
+    yield f"{event.scope:<10} {event.verdict:<7} {event.kind:<7}"
+    if event.name is not None:
+        yield event.name if event.port is None else f"{event.name}:{event.port}"
+    if event.original_destination is not None:
+        yield f"meant for {event.original_destination}"
+    if event.entry is not None:
+        yield f"by {event.entry}"
+    if event.bytes_up or event.bytes_down:
+        yield f"{event.bytes_up} up, {event.bytes_down} down"
+    if event.reason is not None:
+        yield event.reason
+
+
 MAX_LINE: Final = 1 << 16
 """Bytes of a line that are read at once; no event is as long. Root reads what the gate has written,
 and a gate that somebody has taken over writes what it likes."""
@@ -69,8 +89,18 @@ _DECODER = msgspec.json.Decoder(Event)
 class EventLog:
     """Appends events to ``path``; the only writer of that file. Never raises once made."""
 
-    def __init__(self, path: str | Path, max_bytes: int = 8 * 2**20, keep: int = 4) -> None:
-        """Rotate beyond ``max_bytes``; ``keep`` older files stay as ``path.1`` and so on."""
+    def __init__(
+        self,
+        path: str | Path,
+        max_bytes: int = 8 * 2**20,
+        keep: int = 4,
+        echo: Callable[[Event], None] = lambda _: None,
+    ) -> None:
+        """Rotate beyond ``max_bytes``; ``keep`` older files stay as ``path.1`` and so on.
+
+        ``echo`` is given every event too.
+        """
+        self._echo = echo
         self.path = Path(path)
         self.lost = 0
         """Events that could not be written since the start."""
@@ -80,6 +110,7 @@ class EventLog:
 
     def write(self, event: Event) -> None:
         """Append ``event``, or count it as lost."""
+        self._echo(event)
         try:
             line = _ENCODER.encode(event) + b"\n"
             self._prepare(len(line))

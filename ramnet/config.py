@@ -62,7 +62,8 @@ class Scope(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     netns: str = "self"
     """``self``, an absolute path, ``pid:N`` or ``pidfile:PATH``."""
     cgroup: str | None = None
-    """Relative to the cgroup2 root, such as ``ramnet.slice``; None is the whole namespace."""
+    """Below the cgroup2 root, or below the cgroup of a systemd that was started in one, such as
+    ``ramnet.slice``; None is the whole namespace."""
     dial: Literal["scope", "own"] = "scope"
     """From which network namespace the gate dials afar: the scope's, or the one ramnet runs in."""
     containers: list[str] = []
@@ -212,6 +213,24 @@ class Session(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
             raise ValueError('absent: "unrestricted" and enforce = true contradict each other')
 
 
+class Metrics(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Where Prometheus may ask; without ``listen`` nowhere."""
+
+    listen: str | None = None
+    """``ADDRESS:PORT`` on loopback, or the absolute path of a Unix socket."""
+
+    def __post_init__(self) -> None:
+        if self.listen is None or self.listen.startswith("/"):
+            _check_socket_path("listen", self.listen or "")
+            return
+        _checked("listen", self.listen, parse_endpoint)
+        if not ipaddress.ip_address(parse_endpoint(self.listen).address).is_loopback:
+            raise ValueError(
+                f"listen: {self.listen!r} is neither on loopback nor an absolute path; a proxy of "
+                "your own (TLS, credentials) can pass metrics on"
+            )
+
+
 class Exempt(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Traffic that a machine needs for itself and that passes by the gate; status lists it."""
 
@@ -247,6 +266,7 @@ class Config(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     exempt: list[Exempt] = []
     trust: Trust = field(default_factory=Trust)
     session: Session = field(default_factory=Session)
+    metrics: Metrics = field(default_factory=Metrics)
 
     @property
     def signed(self) -> bool:
@@ -262,8 +282,7 @@ class Config(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
         for key in ("state_dir", "control_socket"):
             _check_absolute(key, getattr(self, key))
         _check_policy(self)
-        if len(self.control_socket.encode()) > _SUN_PATH_MAX:
-            raise ValueError(f"control_socket: longer than {_SUN_PATH_MAX} bytes")
+        _check_socket_path("control_socket", self.control_socket)
         if not self.scopes:
             raise ValueError("scope: at least one [[scope]] is needed")
         for one, other in itertools.combinations(self.scopes, 2):
@@ -275,7 +294,7 @@ def load(path: str | Path) -> Config:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        raise ConfigError(f"cannot read {path}: {error.strerror} (--config names it)") from error
     try:
         return msgspec.toml.decode(data, type=Config)
     except msgspec.ValidationError as error:
@@ -321,7 +340,7 @@ def _nearest(place: str, unknown: str) -> str:
 
     tables: dict[str, type[Struct]] = {
         "": Config, "scope": Scope, "resolver": Resolver, "proxy": Proxy, "denial": Denial,
-        "exempt": Exempt, "trust": Trust, "session": Session,
+        "exempt": Exempt, "trust": Trust, "session": Session, "metrics": Metrics,
     }  # fmt: skip
     table = tables.get(place.partition("[")[0])
     near = get_close_matches(unknown, table.__struct_encode_fields__ if table else (), 1)
@@ -347,6 +366,11 @@ def duration(key: str, value: int | str) -> float:
 def _check_absolute(key: str, path: str | None) -> None:
     if path is not None and not path.startswith("/"):
         raise ValueError(f"{key}: {path!r} is not an absolute path")
+
+
+def _check_socket_path(key: str, path: str) -> None:
+    if len(path.encode()) > _SUN_PATH_MAX:
+        raise ValueError(f"{key}: longer than {_SUN_PATH_MAX} bytes")
 
 
 def _check_policy(config: Config) -> None:

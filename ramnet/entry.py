@@ -41,10 +41,15 @@ def run_hold(path: Path) -> int:
     """``ramnet hold``; see ``ramnet.kernel.hold``."""
     import os
 
+    if sys.platform != "linux":
+        from ramnet.errors import NOT_LINUX
+
+        _tell(NOT_LINUX)
+        return 4
     from ramnet.kernel.hold import hold, read_orders
 
     if os.geteuid() != 0:
-        _tell("ramnet hold needs root")
+        _tell("ramnet hold needs root; try again with sudo, or as root")
         return 4
     return hold(read_orders(path), _tell)
 

@@ -4,6 +4,13 @@ Every one carries a whole sentence that names the file, line or value at fault;
 ``cli`` prints it and exits, so no traceback reaches a user.
 """
 
+from typing import Final
+
+NOT_LINUX: Final = (
+    "this needs Linux; run ramnet inside the machine where dockerd runs "
+    "(Docker Desktop's VM, WSL 2)"
+)
+
 
 class RamnetError(Exception):
     """Something that a person can mend; its text says what and where."""

@@ -1,7 +1,7 @@
 """Caveats found in containers and in how Docker's socket is kept."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from ramnet.caveats.caveat import Finding, found
@@ -132,9 +132,13 @@ def _as_intimate(container: Container) -> str | None:
     return _words(bool(words), ", ".join(words))
 
 
-def cluster_nodes(facts: Facts) -> tuple[list[str], list[str]]:
-    """Containers that are nodes of a cluster or pods of one."""
-    return containers_that(facts, _as_node)
+def cluster_nodes(facts: Facts) -> tuple[list[str], list[str], list[str]]:
+    """Containers that are nodes of a cluster or pods of one: beside every cover, what could not
+    be looked at, and those that are covered."""
+    covered = covered_containers(facts)
+    nodes, unseen = containers_that(facts, lambda c: _uncovered(c, covered, _as_node))
+    inside, _ = containers_that(facts, lambda c: _covered(c, covered, _as_node))
+    return nodes, unseen, inside
 
 
 def _as_node(container: Container) -> str | None:
@@ -168,6 +172,17 @@ def undecided(facts: Facts) -> Iterator[str]:
                 yield f"whether containers forward what they are sent: {', '.join(running)}"
 
 
+def fileborn_images(facts: Facts) -> Finding:
+    """Images that came by no registry; one that was built here looks the same."""
+    seen, unseen = [], no_dockers(facts)
+    for docker in each_docker(facts):
+        if isinstance(docker.fileborn, Unseen):
+            unseen.append(docker.fileborn.reason)
+        else:
+            seen += [f"image {name} was loaded, imported or built here" for name in docker.fileborn]
+    return found(seen, unseen)
+
+
 def docker_group(facts: Facts) -> Finding:
     """Users who may speak to Docker's socket."""
     seen, unseen = [], no_dockers(facts)
@@ -185,8 +200,3 @@ def docker_group(facts: Facts) -> Finding:
 
 def _words(yes: bool, words: str) -> str | None:
     return words if yes else None
-
-
-def joined(*looks: tuple[Iterable[str], Iterable[str]]) -> tuple[list[str], list[str]]:
-    """Several looks as one."""
-    return [s for seen, _ in looks for s in seen], [u for _, unseen in looks for u in unseen]

@@ -112,6 +112,7 @@ class Docker:
 
     Attributes:
         netns: inode of its network namespace.
+        fileborn: images that no registry has given a digest: loaded, imported or built here.
     """
 
     daemon: DockerDaemon
@@ -120,6 +121,7 @@ class Docker:
     containers: tuple[Container, ...] | Unseen
     access: SocketAccess | Unseen
     redirections: tuple[Redirection, ...] | Unseen
+    fileborn: tuple[str, ...] | Unseen = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +204,15 @@ class Builder:
 
 @dataclass(frozen=True, slots=True)
 class Homes:
-    """What lies in the homes of this machine's users."""
+    """What lies in the homes of this machine's users.
+
+    Attributes:
+        debuggers: the plugin ``docker debug``, where it is installed for all as well.
+    """
 
     builders: tuple[Builder, ...] = ()
     kubeconfigs: tuple[str, ...] = ()
+    debuggers: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
 
 

@@ -144,11 +144,18 @@ def _unseen_scopes(scopes: Iterable[ScopeFacts]) -> list[str]:
 
 def kubernetes(facts: Facts) -> Finding:
     """A cluster here pulls by a runtime of its own."""
+    seen, unseen, inside = containers.cluster_nodes(facts)
     if isinstance(facts.processes, Unseen):
-        running: tuple[list[str], list[str]] = ([], [facts.processes.reason])
-    else:
-        running = [str(p) for p in facts.processes if p.name in _KUBERNETES], []
-    return found(*containers.joined(running, containers.cluster_nodes(facts)))
+        return found(seen, [*unseen, facts.processes.reason], covered=inside)
+    covered = containers.covered_containers(facts)
+    for process in facts.processes:
+        if process.name in _KUBERNETES:
+            scope = next((s for i, s in covered.items() if i and i in process.cgroup), None)
+            if scope is None:
+                seen.append(str(process))
+            else:
+                inside.append(f"{process}: in a container covered by scope {scope}")
+    return found(seen, unseen, covered=inside)
 
 
 def buildx_kubernetes(facts: Facts) -> Finding:
@@ -163,6 +170,14 @@ def buildx_kubernetes(facts: Facts) -> Finding:
         elif builder.driver == "kubernetes":
             seen.append(f"{builder.path}: driver kubernetes")
     return found([*seen, *(f"kubeconfig {path}" for path in homes.kubeconfigs)], unseen)
+
+
+def docker_debug(facts: Facts) -> Finding:
+    """The plugin whose toolbox comes by ways of its own."""
+    homes = facts.homes
+    if isinstance(homes, Unseen):
+        return found([], [homes.reason])
+    return found((f"plugin {path}" for path in homes.debuggers), homes.unread)
 
 
 def local_forwarders(facts: Facts) -> Finding:

@@ -48,6 +48,7 @@ CAVEATS: Final = (
         "and build with the docker driver (docker buildx use default), which is dockerd",
         documentation=f"{_DOCKER}/build/builders/drivers/docker-container/",
         look=containers.buildx_docker_container,
+        states=LOOKED_FOR | {State.COVERED},
     ),
     Caveat(
         code="kubernetes",
@@ -55,9 +56,11 @@ CAVEATS: Final = (
         severity=Severity.HIGH,
         meaning="Images of pods are pulled by the cluster's own runtime; in a container or another "
         "network namespace no scope covers it.",
-        remedy="stop the cluster, or add a [[scope]] for its network namespace (netns = pid:N)",
+        remedy='stop the cluster, cover its nodes (containers = ["kind"] in the [[scope]]), or add '
+        "a [[scope]] for its network namespace (netns = pid:N)",
         documentation="https://kubernetes.io/docs/concepts/containers/images/",
         look=machine.kubernetes,
+        states=LOOKED_FOR | {State.COVERED},
     ),
     Caveat(
         code="other-engines",
@@ -251,6 +254,26 @@ CAVEATS: Final = (
         "set it as the Windows daemon's proxy",
         documentation=_RAM,
         look=configured.windows_containers,
+    ),
+    Caveat(
+        code="docker-debug",
+        title="Docker Debug",
+        severity=Severity.LOW,
+        meaning="Docker's own Registry Access Management does not restrict what `docker debug` "
+        "pulls for its toolbox; ramnet does where that is done in a scope, and nowhere else.",
+        remedy="remove the plugin where it is not needed",
+        documentation=f"{_DOCKER}/reference/cli/docker/debug/",
+        look=machine.docker_debug,
+    ),
+    Caveat(
+        code="docker-load",
+        title="Images that came by no registry",
+        severity=Severity.LOW,
+        meaning="`docker load` and `docker import` take an image from a file: no registry is "
+        "asked, and no policy. An image that was built here looks the same.",
+        remedy="know where these are from; an authorization plugin can refuse POST /images/load",
+        documentation=f"{_DOCKER}/reference/cli/docker/image/load/",
+        look=containers.fileborn_images,
     ),
     Caveat(
         code="embedded-dns-shared",

@@ -8,7 +8,7 @@ rich or pyroute2. Exit codes are a contract: 0 yes or done, 1 no, denied or find
 import click
 
 from ramnet import __version__
-from ramnet.cli import ca, caveats, facts, log, policy, publish, service, verify
+from ramnet.cli import ca, caveats, facts, keygen, log, policy, publish, service, top, verify
 from ramnet.cli.common import Group
 
 
@@ -23,7 +23,9 @@ for _command in (
     service.hold,
     service.down,
     service.status,
+    top.top,
     service.refresh,
+    service.log_level,
     service.sign_in,
     service.sign_out,
     service.exec_,
@@ -38,5 +40,5 @@ for _command in (
 ):
     main.add_command(_command)
 
-for _command in (publish.keygen, publish.publish):
+for _command in (keygen.keygen, publish.publish):
     policy.policy.add_command(_command)

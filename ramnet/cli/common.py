@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from ramnet.config import DEFAULT_PATH
-from ramnet.errors import KernelRefusedError, RamnetError
+from ramnet.errors import NOT_LINUX, KernelRefusedError, RamnetError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _REPORT_TO = "please report it with the output of RAMNET_DEBUG=1"
@@ -30,6 +31,9 @@ class Group(click.Group):
         except Exception as error:
             if os.environ.get("RAMNET_DEBUG") == "1":
                 raise
+            if sys.platform != "linux":  # what is not there of it is found here and there
+                click.echo(f"ramnet: {NOT_LINUX}", err=True)
+                ctx.exit(KernelRefusedError.exit_code)
             kind = type(error).__name__
             click.echo(f"ramnet: unexpected {kind}: {error}; {_REPORT_TO}", err=True)
             ctx.exit(1)
@@ -69,8 +73,10 @@ def print_json(document: Any) -> None:
 
 def require_root(what: str) -> None:
     """Raise KernelRefusedError for anybody but root."""
+    if sys.platform != "linux":
+        raise KernelRefusedError(NOT_LINUX)
     if os.geteuid() != 0:
-        raise KernelRefusedError(f"{what} needs root")
+        raise KernelRefusedError(f"{what} needs root; try again with sudo, or as root")
 
 
 def printable(text: object) -> str:

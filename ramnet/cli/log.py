@@ -121,28 +121,13 @@ def _check_scopes(settings: config.Config, scopes: Iterable[str]) -> None:
 def _print_events(found: "Iterable[Event]", wanted: "Filter", as_json: bool) -> None:
     import msgspec
 
+    from ramnet.audit import describe
+
     for event in filter(wanted.matches, found):
-        click.echo(msgspec.json.encode(event).decode() if as_json else event_line(event))
-
-
-def event_line(event: "Event") -> str:
-    """One event for a terminal."""
-    return printable("  ".join(_columns(event)))
-
-
-def _columns(event: "Event") -> Iterator[str]:
-    yield event.time
-    yield f"{event.scope:<10} {event.verdict:<7} {event.kind:<7}"
-    if event.name is not None:
-        yield event.name if event.port is None else f"{event.name}:{event.port}"
-    if event.original_destination is not None:
-        yield f"meant for {event.original_destination}"
-    if event.entry is not None:
-        yield f"by {event.entry}"
-    if event.bytes_up or event.bytes_down:
-        yield f"{event.bytes_up} up, {event.bytes_down} down"
-    if event.reason is not None:
-        yield event.reason
+        line = (
+            msgspec.json.encode(event).decode() if as_json else f"{event.time}  {describe(event)}"
+        )
+        click.echo(line)
 
 
 @click.command()

@@ -1,104 +1,20 @@
-"""``ramnet policy keygen|publish``: what an administrator signs and a static server serves."""
+"""``ramnet policy publish``: what an administrator signs and a static server serves."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ramnet.cli.common import json_option, print_json, unused_config_option
+from ramnet.cli.keygen import FILE, FOLDER, open_keys, passphrase_option, read_passphrase
 from ramnet.cli.policy import is_clean, read_bytes, show_review
 from ramnet.errors import PolicyError
 
-if TYPE_CHECKING:
-    from ramnet.trust.keys import KeyFolder
-
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-_FILE = click.Path(dir_okay=False, path_type=Path)
-_passphrase_option = click.option(
-    "--passphrase-file", type=_FILE, help="Its first line encrypts the keys."
-)
-
-
-def _passphrase(path: Path | None) -> bytes | None:
-    if path is None:
-        return None
-    line = read_bytes(path).split(b"\n")[0].removesuffix(b"\r")
-    if not line:
-        raise PolicyError(f"{path}: its first line is empty")
-    return line
-
-
-def _open(folder: Path, secret: bytes | None) -> "KeyFolder":
-    from ramnet.trust.keys import KeyFolder, no_passphrase
-
-    ask: Callable[[Path], bytes] = no_passphrase if secret is None else lambda _: secret
-    return KeyFolder(folder, ask)
-
 
 @click.command()
-@click.argument("folder", type=_FOLDER)
-@click.option("--root-keys", type=click.IntRange(1, 20), default=1, show_default=True)
-@click.option(
-    "--root-threshold",
-    type=click.IntRange(1, 20),
-    default=1,
-    show_default=True,
-    help="How many of the root's keys must sign a new root.",
-)
-@click.option(
-    "--rotate",
-    "roles",
-    multiple=True,
-    type=click.Choice(["root", "targets", "snapshot", "timestamp"]),
-    help="Make new keys for a role, and a root that names them; needs the root's keys.",
-)
-@click.option("--renew", is_flag=True, help="Make a root that expires later, with the same keys.")
-@click.option("--days", type=click.IntRange(1), default=365, show_default=True, help="Of the root.")
-@_passphrase_option
-@unused_config_option
-@json_option
-def keygen(
-    folder: Path,
-    root_keys: int,
-    root_threshold: int,
-    roles: tuple[str, ...],
-    renew: bool,
-    days: int,
-    passphrase_file: Path | None,
-    as_json: bool,
-) -> None:
-    """Make the keys of a policy repository in FOLDER, and root.json, which machines trust.
-
-    Keep root-*.key offline: nothing but --rotate and --renew needs them.
-    """
-    from ramnet.trust.keys import generate, rotate
-
-    secret = _passphrase(passphrase_file)
-    keys = _open(folder, secret)
-    if roles or renew:
-        root = rotate(keys, roles, days=days, passphrase=secret)
-    else:
-        root = generate(
-            keys, count=root_keys, threshold=root_threshold, days=days, passphrase=secret
-        )
-    facts = {
-        "root": str(folder / "root.json"),
-        "version": root.signed.version,
-        "expires": root.signed.expires.isoformat(),
-        "keys": {name: len(role.keyids) for name, role in root.signed.roles.items()},
-    }
-    if as_json:
-        print_json(facts)
-        return
-    click.echo(f"{facts['root']}: version {facts['version']}, expires {facts['expires']}")
-    click.echo("machines trust root.json; keep root-*.key offline")
-
-
-@click.command()
-@click.argument("file", type=_FILE, required=False)
-@click.option("--keys", "key_folder", type=_FOLDER, required=True, help="What keygen made.")
-@click.option("--to", "site", type=_FOLDER, required=True, help="The folder that is served.")
+@click.argument("file", type=FILE, required=False)
+@click.option("--keys", "key_folder", type=FOLDER, required=True, help="What keygen made.")
+@click.option("--to", "site", type=FOLDER, required=True, help="The folder that is served.")
 @click.option(
     "--group",
     "groups",
@@ -114,7 +30,7 @@ def keygen(
     show_default=True,
     help="How long machines go on without a newer timestamp.",
 )
-@_passphrase_option
+@passphrase_option
 @unused_config_option
 @json_option
 def publish(
@@ -135,7 +51,7 @@ def publish(
 
     if refresh == (file is not None):
         raise click.UsageError("give FILE, or --refresh without one")
-    keys = _open(key_folder, _passphrase(passphrase_file))
+    keys = open_keys(key_folder, read_passphrase(passphrase_file))
     repository = Repository(site, keys, Lifetimes(timestamp=timestamp_days))
     facts: dict[str, Any] = {"site": str(site)}
     if file is None:

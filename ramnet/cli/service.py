@@ -21,6 +21,7 @@ from ramnet.errors import (
 
 if TYPE_CHECKING:
     from ramnet.daemon.guarded_scope import Enforcing
+    from ramnet.kernel.hold import HeldScope
 
 FETCH_LIMIT = 120.0
 """Seconds for what waits for a policy server."""
@@ -31,6 +32,7 @@ FETCH_LIMIT = 120.0
 def run(config_path: Path) -> None:
     """Enforce, in the foreground, until SIGTERM; the rules stay and refuse everything then."""
     import asyncio
+    import sys
 
     from ramnet.daemon.service import Means, Service
     from ramnet.gate.denial.authority import create_authority
@@ -44,6 +46,10 @@ def run(config_path: Path) -> None:
             create_authority,
             release_own_hold=_release_own_hold,
             hold_the_bare=partial(_hold_the_bare, settings),
+            caveats_command=(
+                *(sys.executable, "-I", "-m", "ramnet.entry", "caveats", "--json"),
+                *("--config", str(config_path.absolute())),
+            ),
         )
         await Service(settings, means).run()
 
@@ -80,15 +86,32 @@ def down(config_path: Path) -> None:
 @json_option
 def refresh(config_path: Path, as_json: bool) -> None:
     """Fetch the policy, or read its file, and have it in force now."""
+    words = "version {version} of {organization} is in force"
+    _order(config_path, "/v1/refresh", words, as_json)
+
+
+@click.command("log-level")
+@click.argument("level", type=click.Choice(["info", "debug"]), required=False)
+@config_option
+@json_option
+def log_level(level: str | None, config_path: Path, as_json: bool) -> None:
+    """What the service tells its journal, until it ends; without LEVEL what that is now.
+
+    info: its own news. debug: every decision too, each with fields (RAMNET_NAME, RAMNET_VERDICT).
+    """
     from ramnet.daemon.client import ask
 
-    settings = config.load(config_path)
-    policy = ask(settings.control_socket, "POST", "/v1/refresh", time_limit=FETCH_LIMIT)
-    if as_json:
-        print_json(policy)
+    control = config.load(config_path).control_socket
+    if level is None:
+        level = ask(control, "GET", "/v1/status")["log_level"]
     else:
-        version, organization = policy["version"], printable(policy["organization"])
-        click.echo(f"version {version} of {organization} is in force")
+        level = ask(control, "POST", "/v1/log-level", json.dumps({"level": level}).encode())[
+            "level"
+        ]
+    if as_json:
+        print_json({"level": level})
+    else:
+        click.echo(level)
 
 
 @click.command("sign-in")
@@ -99,20 +122,13 @@ def refresh(config_path: Path, as_json: bool) -> None:
 @json_option
 def sign_in(token_file: IO[bytes], config_path: Path, as_json: bool) -> None:
     """Begin a session with a token of the organization's identity provider."""
-    from ramnet.daemon.client import ask
     from ramnet.trust.session import MAX_TOKEN
 
-    settings = config.load(config_path)
     token = token_file.read(MAX_TOKEN + 2).strip()
     if not token.isascii() or len(token) > MAX_TOKEN:
         raise ConfigError(f"{token_file.name} holds no token: it is too long, or no text")
     body = json.dumps({"token": token.decode()}).encode()
-    path = "/v1/sign-in"
-    session = ask(settings.control_socket, "POST", path, body, time_limit=FETCH_LIMIT)
-    if as_json:
-        print_json(session)
-    else:
-        click.echo(printable(f"signed in: {session['subject']}, until {session['expires']}"))
+    _order(config_path, "/v1/sign-in", "signed in: {subject}, until {expires}", as_json, body)
 
 
 @click.command("sign-out")
@@ -120,14 +136,19 @@ def sign_in(token_file: IO[bytes], config_path: Path, as_json: bool) -> None:
 @json_option
 def sign_out(config_path: Path, as_json: bool) -> None:
     """End the session; where one is enforced, nothing is reachable from then on."""
+    _order(config_path, "/v1/sign-out", "signed out", as_json)
+
+
+def _order(config_path: Path, path: str, words: str, as_json: bool, body: bytes = b"") -> None:
+    """Have the service do it, and say so with ``words`` about what it answers."""
     from ramnet.daemon.client import ask
 
-    settings = config.load(config_path)
-    session = ask(settings.control_socket, "POST", "/v1/sign-out", time_limit=FETCH_LIMIT)
+    socket = config.load(config_path).control_socket
+    answer = ask(socket, "POST", path, body, time_limit=FETCH_LIMIT)
     if as_json:
-        print_json(session)
+        print_json(answer)
     else:
-        click.echo("signed out")
+        click.echo(printable(words.format_map(answer)))
 
 
 @click.command()
@@ -204,10 +225,16 @@ def _remove(settings: config.Config) -> None:
         raise errors[0]
 
 
-def _remove_scope(settings: config.Config, scope: config.Scope) -> None:
-    from ramnet.kernel.hold import HeldScope, release
+def _held(scope: config.Scope) -> "HeldScope":
+    from ramnet.kernel.hold import HeldScope
 
-    held = HeldScope(scope.name, scope.netns, scope.cgroup)
+    return HeldScope(scope.name, scope.netns, scope.cgroup)
+
+
+def _remove_scope(settings: config.Config, scope: config.Scope) -> None:
+    from ramnet.kernel.hold import release
+
+    held = _held(scope)
     try:
         _enforcer(settings, scope).remove()
     except KernelRefusedError:
@@ -226,9 +253,9 @@ def _release_own_hold() -> None:
 
 
 def _hold_the_bare(settings: config.Config, tell: Callable[[str], None]) -> None:
-    from ramnet.kernel.hold import HeldScope, hold_the_bare
+    from ramnet.kernel.hold import hold_the_bare
 
-    hold_the_bare([HeldScope(s.name, s.netns, s.cgroup) for s in settings.scopes], tell)
+    hold_the_bare([_held(scope) for scope in settings.scopes], tell)
 
 
 def enforcer_plan(settings: config.Config) -> dict[str, Any]:

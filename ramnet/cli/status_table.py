@@ -20,11 +20,7 @@ _COLOURS = {
 def show(document: dict[str, Any]) -> None:
     """Print the document of ``GET /v1/status``."""
     console = Console()
-    state, supervisor = document["state"], document["supervisor"]
-    console.print(
-        f"[bold {_COLOURS.get(state, 'red')}]{_text(state)}[/]  ramnet {_text(document['version'])}"
-        f"  pid {supervisor['pid']}, up {_duration(supervisor['uptime_s'])}"
-    )
+    console.print(headline(document))
     console.print(_grid(_policy_rows(document["policy"])))
     session = document.get("session")
     if session and (session["enforce"] or session["subject"]):
@@ -36,6 +32,15 @@ def show(document: dict[str, Any]) -> None:
         console.print(f"exempt  {_text(' '.join(parts))}")
     for warning in document["warnings"]:
         console.print(f"[yellow]warning[/] {_text(warning)}")
+
+
+def headline(document: dict[str, Any]) -> str:
+    """State, version, process, as rich's markup."""
+    state, supervisor = document["state"], document["supervisor"]
+    return (
+        f"[bold {_COLOURS.get(state, 'red')}]{_text(state)}[/]  ramnet {_text(document['version'])}"
+        f"  pid {supervisor['pid']}, up {_duration(supervisor['uptime_s'])}"
+    )
 
 
 def _policy_rows(policy: dict[str, Any]) -> Iterable[tuple[str, str]]:

@@ -12,6 +12,7 @@
       Control      HTTP on a Unix socket
             |
             +-- python -m ramnet.daemon.compile (uid 60927, short-lived): document -> blob
+            +-- python -m ramnet.daemon.exporter (uid 60928, with [metrics]): status -> Prometheus
 
 What each module promises:
 

@@ -113,7 +113,7 @@ def _probed(config: Config, scope: Scope) -> ScopeFacts:
 def _described(scope: Scope, described: dict[str, Any]) -> ScopeFacts:
     return ScopeFacts(
         name=scope.name,
-        cgroup=scope.cgroup,
+        cgroup=described["cgroup"],
         netns=0,
         means=str(described["scoping"]),
         reason=str(described["scoping_reason"]),

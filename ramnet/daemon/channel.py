@@ -13,6 +13,7 @@ import msgspec
 
 from ramnet.errors import RamnetError
 from ramnet.gate.spec import GateSpec, Surroundings
+from ramnet.journal import Level
 from ramnet.policy import MAX_PORTS
 
 MAX_PACKET: Final = 160 * 1024
@@ -59,6 +60,12 @@ class RefuseAll(msgspec.Struct, tag="refuse-all", frozen=True):
     reason: str
 
 
+class Log(msgspec.Struct, tag="log", frozen=True):
+    """Show so much besides the audit log."""
+
+    level: Level
+
+
 class Ping(msgspec.Struct, tag="ping", frozen=True):
     """Say that you live, and how you are."""
 
@@ -102,7 +109,7 @@ class Pong(msgspec.Struct, tag="pong", frozen=True):
 
 _T = TypeVar("_T")
 
-ToGate = Begin | Near | Listen | Adopt | RefuseAll | Ping
+ToGate = Begin | Near | Listen | Adopt | RefuseAll | Log | Ping
 FromGate = Ready | Adopted | Rejected | Pong
 
 _encoder = msgspec.json.Encoder()

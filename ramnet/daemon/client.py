@@ -2,6 +2,7 @@
 
 import json
 import socket
+import struct
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from ramnet.errors import KernelRefusedError, NotRunningError, RamnetError
 TIME_LIMIT: Final = 15.0
 """Seconds; ``down`` is answered when the rules are gone."""
 _MAX_ANSWER: Final = 16 << 20
+_TIMEVAL: Final = struct.Struct("@ll")  # setsockopt(2), SO_SNDTIMEO of socket(7)
 
 
 def ask(
@@ -29,8 +31,8 @@ def ask(
     request += f"Content-Length: {len(body)}\r\n\r\n" if body else "\r\n"
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            _connect(sock, str(control_socket), time_limit)
             sock.settimeout(time_limit)
-            sock.connect(str(control_socket))
             sock.sendall(request.encode("ascii") + body)
             answer = _read_all(sock)
     except PermissionError as error:
@@ -43,6 +45,15 @@ def ask(
             f"the service does not answer on {control_socket} ({reason}); start it with: ramnet run"
         ) from error
     return _take_apart(answer, control_socket)
+
+
+def _connect(sock: socket.socket, path: str, time_limit: float) -> None:
+    """Wait for a place among those who wait; a socket that does not block is refused instead
+    (EAGAIN, unix(7)), which whoever floods the service would bring about."""
+    seconds, rest = divmod(time_limit, 1)
+    limit = _TIMEVAL.pack(int(seconds), int(rest * 1e6))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    sock.connect(path)
 
 
 def _read_all(sock: socket.socket) -> bytes:

@@ -6,6 +6,7 @@
     POST /v1/refresh   fetch or read the policy now; answers when it is in force
     POST /v1/sign-in   {"token": JWT}; answers with the session when it is in force
     POST /v1/sign-out  answers when the gates refuse what the session had opened
+    POST /v1/log-level {"level": "info" | "debug"}; until the service ends
     POST /v1/down      take every rule away, answer, and end the service; root only
 
 What changes something is for root and the members of the group ``ramnet``. One request a
@@ -36,10 +37,12 @@ GROUP: Final = "ramnet"
 """Whose members may change what root may, ``down`` excepted."""
 TIME_LIMIT: Final = 5.0
 """Seconds until a client must have asked."""
-MAX_CLIENTS: Final = 32
-"""At once, of one user: nobody keeps another one out."""
-MAX_OTHERS: Final = 512
-"""At once, of all users but root: one may have many (subuid(5))."""
+MAX_CLIENTS: Final = 16
+"""At once, of one user: nobody keeps another one out, but by being as many users as this:"""
+MAX_OTHERS: Final = 256
+"""At once, of all users but root."""
+BACKLOG: Final = 1024
+"""Connections that wait to be accepted (listen(2)); who comes then waits, or is told EAGAIN."""
 _UCRED: Final = struct.Struct("iII")  # pid, uid, gid
 _GID: Final = struct.Struct("I")
 _SO_PEERGROUPS: Final = 59
@@ -71,43 +74,68 @@ class Control:
     def __init__(self, path: Path, routes: dict[tuple[str, str], Route]) -> None:
         """``routes`` by method and path."""
         self._path, self._routes = path, routes
-        self._clients: dict[asyncio.Task[None], int] = {}  # and whom each serves
-        self._server: asyncio.Server | None = None
+        self._clients: dict[asyncio.Task[None], int] = {}  # and the user that it serves
+        self._listener: socket.socket | None = None
 
     async def start(self) -> None:
         """Listen; the caller holds the lock that makes a socket found here a stale one."""
         self._path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._client, self._path, limit=MAX_HEAD)
+        listener = self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.setblocking(False)
+        listener.bind(str(self._path))
+        listener.listen(BACKLOG)
         self._path.chmod(0o666)
+        self._listen(listener)
 
     async def close(self) -> None:
         """Stop listening, remove the socket, and let those finish who asked already."""
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
             self._path.unlink(missing_ok=True)
         if self._clients:
             await asyncio.wait(self._clients, timeout=TIME_LIMIT)
 
-    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        uid = self._clients[task] = _peer_uid(writer)
+    def _listen(self, listener: socket.socket) -> None:
+        if listener is self._listener:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Who has no place is turned away before it costs anything: others wait behind it."""
+        for _ in range(BACKLOG):
+            try:
+                client, _ = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError:  # no descriptor left; look again when there may be one
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(listener)
+                loop.call_later(1, self._listen, listener)
+                return
+            uid = _uid_of(client)
+            if not self._has_room(uid):
+                client.close()
+                continue
+            task = asyncio.create_task(self._client(client))
+            self._clients[task] = uid
+            task.add_done_callback(self._clients.pop)
+
+    async def _client(self, client: socket.socket) -> None:
+        reader, writer = await asyncio.open_unix_connection(sock=client, limit=MAX_HEAD)
         try:
-            if self._has_room(uid):
-                await self._serve(reader, writer)
+            await self._serve(reader, writer)
         except (OSError, TimeoutError):
             return
         finally:
-            del self._clients[task]
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
     def _has_room(self, uid: int) -> bool:
-        uids = list(self._clients.values())
-        return uids.count(uid) <= MAX_CLIENTS and (
-            uid == 0 or len(uids) - uids.count(0) <= MAX_OTHERS
-        )
+        users = list(self._clients.values())
+        others = len(users) - users.count(0)
+        return users.count(uid) < MAX_CLIENTS and (uid == 0 or others < MAX_OTHERS)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(TIME_LIMIT):
@@ -192,7 +220,10 @@ def _may_change(writer: asyncio.StreamWriter) -> bool:
 
 
 def _peer_uid(writer: asyncio.StreamWriter) -> int:
-    sock = writer.get_extra_info("socket")
+    return _uid_of(writer.get_extra_info("socket"))
+
+
+def _uid_of(sock: socket.socket) -> int:
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     return int(_UCRED.unpack(credentials)[1])
 

@@ -30,12 +30,14 @@ from tuf.api.exceptions import DownloadError
 from ramnet.audit import Event
 from ramnet.daemon.fetch_order import Order, Report
 from ramnet.errors import PolicyError, RamnetError
+from ramnet.gate import outward
 from ramnet.gate.judge import Judge
 from ramnet.gate.proxy.destination import Nearness
 from ramnet.gate.proxy.dial import DialError, Dialler
 from ramnet.gate.proxy.parent import Upstreams
 from ramnet.gate.resolver import Resolver
 from ramnet.kernel import cgroup, netns
+from ramnet.kernel.libc import set_no_new_privs
 from ramnet.kernel.process import confine
 from ramnet.policy import Policy
 from ramnet.ruleset import GATE_UID
@@ -74,12 +76,15 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("ramnet-fetch")
     parser.add_argument("--netns", type=int)
     parser.add_argument("--cgroup", type=Path)
+    parser.add_argument("--dial-own", action="store_true")
     for name in ("--kept", "--bundle", "--documents"):
         parser.add_argument(name, type=int)
     options = parser.parse_args(arguments)
     try:
         if options.cgroup is not None:
             cgroup.join(options.cgroup, os.getpid())
+        if options.dial_own:
+            outward.stay_behind(set_no_new_privs)
         if options.netns is not None:
             netns.enter(options.netns)
         order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)

@@ -21,10 +21,11 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
     """Unix time."""
     seconds: float
     """For all of it."""
-    spec: GateSpec | None
-    """How the gate resolves and dials; None for ``verify``."""
-    surroundings: Surroundings | None
     ca: str | None
+    """PEM of further authorities of servers' certificates."""
+    spec: GateSpec | None = None
+    """How the gate resolves and dials; None where no server is asked."""
+    surroundings: Surroundings | None = None
     token: str = ""
     """Of ``token``; empty takes the one that was kept. ``root`` or ``url`` has the keys then."""
     rules: Rules | None = None

@@ -51,9 +51,14 @@ class Fetched:
         os.close(self.documents)
 
 
-async def send(order: Order, *, kept: int | None, place: Place | None) -> Fetched:
-    """Run one child. Raises PolicyError when it ended without a report."""
+async def send(order: Order, *, kept: int | None, way: WayOut | None) -> Fetched:
+    """Run one child; ``way`` is None where nothing is asked of a server.
+
+    Raises PolicyError when it ended without a report.
+    """
     files: list[int] = []
+    if way is not None:
+        order = msgspec.structs.replace(order, spec=way.spec, surroundings=way.surroundings)
     try:
         for name in ("order", "report", "bundle", "documents"):
             files.append(memfd.create(name))
@@ -65,11 +70,9 @@ async def send(order: Order, *, kept: int | None, place: Place | None) -> Fetche
         if kept is not None:
             arguments.append(f"--kept={kept}")
             fds.append(kept)
-        if place is not None and place.cgroup is not None:
-            arguments.append(f"--cgroup={place.cgroup}")
-        if place is not None and place.dial == "scope":
-            arguments.append(f"--netns={place.namespace}")
-            fds.append(place.namespace)
+        if way is not None:
+            arguments += _whereabouts(way.place)
+            fds.append(way.place.namespace)
         report = await _run(arguments, stdin, stdout, fds, order.seconds + _SPARE)
         memfd.seal(bundle)
         memfd.seal(documents)
@@ -80,6 +83,16 @@ async def send(order: Order, *, kept: int | None, place: Place | None) -> Fetche
     os.close(stdin)
     os.close(stdout)
     return Fetched(report, bundle, documents)
+
+
+def _whereabouts(place: Place) -> list[str]:
+    """Where the gate lives, and dials from: so does who is sent."""
+    arguments = [f"--netns={place.namespace}"]
+    if place.cgroup is not None:
+        arguments.append(f"--cgroup={place.cgroup}")
+    if place.dial == "own":
+        arguments.append("--dial-own")
+    return arguments
 
 
 async def _run(

@@ -13,6 +13,7 @@ from typing import Any, Final
 from ramnet.daemon import channel
 from ramnet.daemon.child import Child
 from ramnet.gate.spec import GateSpec, Surroundings
+from ramnet.journal import Level
 
 WORKER: Final = (sys.executable, "-I", "-m", "ramnet.daemon.worker")
 BEAT: Final = 0.5
@@ -48,6 +49,7 @@ class Place:
     cgroup: Path | None
     listeners: dict[str, list[socket.socket]]
     dial: str = "scope"
+    """From which namespace what is afar is dialled: the scope's, or ramnet's ``own``."""
 
 
 class GateKeeper:
@@ -79,6 +81,7 @@ class GateKeeper:
         self._surroundings, self._order = surroundings, PolicyOrder(0, None, "ramnet is starting")
         self._tell, self._changed, self._command = tell, changed, command
         self._adopted = adopted
+        self._level: Level = "info"
         self._channel: socket.socket | None = None
         self._unanswered, self._deaf = 0, False
         self._task: asyncio.Task[None] | None = None
@@ -109,6 +112,11 @@ class GateKeeper:
         if surroundings != self._surroundings:
             self._surroundings = surroundings
             self._send(channel.Near(surroundings))
+
+    def set_log_level(self, level: Level) -> None:
+        """Have the gate show so much, now and after every restart."""
+        self._level = level
+        self._send(channel.Log(level))
 
     def listen(self, listeners: dict[str, list[socket.socket]]) -> None:
         """Hand over further sockets, which ``place`` holds for every later gate."""
@@ -170,6 +178,7 @@ class GateKeeper:
         sockets = [(role, s) for role, group in self.place.listeners.items() for s in group]
         begin = channel.Begin(self.spec, self._surroundings, [role for role, _ in sockets])
         self._send(begin, [sock.fileno() for _, sock in sockets])
+        self._send(channel.Log(self._level))
         self._send_order()
 
     async def _converse(self, ours: socket.socket) -> str:

@@ -184,6 +184,7 @@ class GuardedScope:
                 "intact": self.intact,
                 "problem": self.kernel_problem,
                 "refused_packets": self._refused(),
+                "restores": self._mender.restores,
             },
         }
 

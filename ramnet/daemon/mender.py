@@ -45,6 +45,8 @@ class Mender:
         self._pause, self._mended = FIRST_PAUSE, float("-inf")
         self._told: deque[float] = deque([float("-inf")] * SENTENCES, maxlen=SENTENCES)
         self._rules, self._who = False, ""
+        self.restores = 0
+        """How often something was set again since the start."""
         self._unsaid: list[str] = []
 
     def start(self) -> None:
@@ -99,6 +101,7 @@ class Mender:
         who, self._who = self._who, ""
         if not found and not (sets and who):
             return
+        self.restores += 1
         by = f" by {who}" if who and sets else ""
         found = found or "what our sets hold was changed"
         self._say(f"scope {self._scope}: {found}{by}; all is set again")

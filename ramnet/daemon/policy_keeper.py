@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from ramnet.audit import timestamp
 from ramnet.daemon import memfd
+from ramnet.daemon.kept import write_whole
 from ramnet.errors import PolicyError
 
 POLL: Final = 0.1
@@ -217,25 +218,3 @@ def _copy(fd: int, path: Path, found: os.stat_result) -> int:
     if copy is None:
         raise PolicyError(f"{path}: larger than {MAX_DOCUMENT} bytes")
     return copy
-
-
-def write_whole(path: Path, document: int) -> None:
-    """Replace ``path`` by what ``document`` holds, durably, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.new")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        size, offset = os.fstat(document).st_size, 0
-        while offset < size:
-            offset += os.sendfile(fd, document, offset, size - offset)
-        os.fsync(fd)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(fd)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

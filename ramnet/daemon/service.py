@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from ramnet.audit import Event, EventLog
 from ramnet.caveats.cover import is_meant
 from ramnet.caveats.embedded_dns import shared_dns
@@ -25,6 +27,7 @@ from ramnet.daemon.control import Control, Route
 from ramnet.daemon.fetching import WayOut
 from ramnet.daemon.gate_keeper import WORKER, GateKeeper
 from ramnet.daemon.guarded_scope import Enforcing, GuardedScope, MakeEnforcer, gate_spec
+from ramnet.daemon.metrics_keeper import MetricsKeeper
 from ramnet.daemon.news import News
 from ramnet.daemon.notify import notify, watchdog_interval
 from ramnet.daemon.policy_keeper import Compile, PolicyKeeper
@@ -32,6 +35,7 @@ from ramnet.daemon.scope_life import ScopeLife
 from ramnet.daemon.session_keeper import SessionKeeper
 from ramnet.daemon.signed_policy import SignedPolicyKeeper
 from ramnet.errors import RamnetError
+from ramnet.journal import Level
 from ramnet.kernel.docker import gather_proxies
 from ramnet.kernel.docker_daemons import RunningDocker, gather_daemons, running_dockers
 
@@ -57,11 +61,19 @@ class Means:
     docker_proxies: Callable[[], list[DockerProxy]] = gather_proxies
     docker_daemons: Callable[[], list[DockerDaemon]] = gather_daemons
     running_dockers: Callable[[], list[RunningDocker]] = running_dockers
+    caveats_command: Sequence[str] = ()
+    """Prints what is not covered here as JSON, for metrics."""
     log: Callable[[str], None] = _to_stderr
     release_own_hold: Callable[[], None] = lambda: None
     """Called when every scope has its rules: what ``hold`` did without a configuration ends."""
     hold_the_bare: Callable[[Callable[[str], None]], None] = lambda _: None
     """Called when the start is refused: whatever scope has no rules is held; takes the log."""
+
+
+class LogLevelOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of ``POST /v1/log-level``."""
+
+    level: Level
 
 
 class Service:
@@ -83,6 +95,7 @@ class Service:
         self._ca_problem: str | None = None
         self._docker_problems: list[str] = []
         self._builders = BuilderWatch(self.tell, means.running_dockers, self._is_meant)
+        self._level: Level = "info"
         self._end = asyncio.Event()
         self._news = News()
         self._adoption = Adoption(self._keepers, self._news)
@@ -101,9 +114,13 @@ class Service:
             ("POST", "/v1/refresh"): Route(self._refresh, changes=True),
             ("POST", "/v1/sign-in"): Route(self._sign_in, changes=True, body=True),
             ("POST", "/v1/sign-out"): Route(self._sign_out, changes=True),
+            ("POST", "/v1/log-level"): Route(self._set_log_level, changes=True, body=True),
             ("POST", "/v1/down"): Route(self._down, root_only=True),
         }
         self._control = Control(Path(config.control_socket), routes)
+        self._metrics = MetricsKeeper(
+            config.metrics, self._status, self.tell, means.caveats_command
+        )
 
     def _make_policy_keeper(self) -> PolicyKeeper | SignedPolicyKeeper:
         install, config = self._admission.install, self._config
@@ -125,8 +142,10 @@ class Service:
         )
 
     def _way_out(self) -> WayOut | None:
-        """That of the first scope that is there."""
-        for keeper in self._keepers():
+        """That of the first scope that is there; one that dials from elsewhere comes after all
+        others, since what it would come from may be one of them, where the gate alone gets out."""
+        keepers = sorted(self._keepers(), key=lambda keeper: keeper.place.dial == "own")
+        for keeper in keepers:
             return WayOut(keeper.place, keeper.spec, keeper.surroundings)
         return None
 
@@ -213,6 +232,7 @@ class Service:
                         self._look_at_docker(),
                         self._builders.run(),
                         self._report_news(),
+                        self._metrics.run(),
                         self._feed_watchdog(),
                     )
                 ]
@@ -245,6 +265,7 @@ class Service:
         began = await life.follow(self._lives, self._make_guarded)
         if began is not None:
             self._adoption.introduce(began.keeper)
+            began.keeper.set_log_level(self._level)
             began.start()
 
     async def _look_at_docker(self) -> None:
@@ -314,12 +335,14 @@ class Service:
             policy=self._describe_policy(),
             session=self._session.describe(),
             scopes=[life.describe() for life in self._lives],
+            metrics=self._metrics.describe(),
+            log_level=self._level,
             warnings=self._warnings(),
         )
 
     def _warnings(self) -> list[str]:
         found = [None if self._enforced else status.NOT_ENFORCED]
-        found += [self._ca_problem, self._state_problem]
+        found += [self._ca_problem, self._state_problem, self._metrics.problem]
         found += [*self._policy.warnings(), *self._session.warnings()]
         found += [line for life in self._lives for line in life.warnings()]
         found += [*status.config_warnings(self._config), *self._docker_problems]
@@ -334,6 +357,16 @@ class Service:
         session = await self._session.sign_out()
         self._report()
         return session
+
+    async def _set_log_level(self, body: bytes) -> dict[str, Any]:
+        try:
+            self._level = msgspec.json.decode(body, type=LogLevelOrder).level
+        except msgspec.DecodeError as error:
+            raise RamnetError(f"the log level is info or debug: {error}") from None
+        for keeper in self._keepers():
+            keeper.set_log_level(self._level)
+        self.tell(f"log level {self._level}")
+        return {"level": self._level}
 
     async def _refresh(self) -> dict[str, Any]:
         await self._policy.refresh()

@@ -1,7 +1,6 @@
 """The session of the person at this machine: begun by a token, ended by word or by time."""
 
 import asyncio
-import contextlib
 import json
 import os
 import time
@@ -11,12 +10,12 @@ from typing import Any, Final
 
 import msgspec
 
-from ramnet.config import Config
-from ramnet.daemon import freshness, memfd
+from ramnet.config import Config, Session
+from ramnet.daemon import freshness
 from ramnet.daemon.admission import Admission
 from ramnet.daemon.fetch_order import Order
 from ramnet.daemon.fetching import TIME_LIMIT, Fetched, WayOut, send
-from ramnet.daemon.policy_keeper import write_whole
+from ramnet.daemon.kept import open_kept, remove_kept, write_whole
 from ramnet.errors import ConfigError, PolicyError, RamnetError
 from ramnet.trust.files import read
 from ramnet.trust.session import MAX_TOKEN, Claims, Rules, TokenError
@@ -55,20 +54,23 @@ class SessionKeeper:
 
     async def start(self) -> None:
         """Take up the session of before the start, if its token is still good."""
-        if self._file.exists():
-            try:
-                await self._resume()
-            except RamnetError as error:
-                self._tell(f"session ended: {error}")
+        try:
+            await self._resume()
+        except (RamnetError, OSError) as error:
+            self._tell(f"session ended: {error}")
         await self._follow()
 
     async def watch(self) -> None:
         """End the session in time, for ever."""
         while True:
             await asyncio.sleep(LOOK)
-            if self.claims is not None and time.time() >= self.claims.expires:
+            if self._has_expired():
                 async with self._busy:
-                    await self._end("it has expired")
+                    if self._has_expired():  # else somebody has signed in meanwhile
+                        await self._end("it has expired")
+
+    def _has_expired(self) -> bool:
+        return self.claims is not None and time.time() >= self.claims.expires
 
     async def sign_in(self, body: bytes) -> dict[str, Any]:
         """Begin a session. Raises TokenError, ConfigError or PolicyError, and changes nothing."""
@@ -79,7 +81,8 @@ class SessionKeeper:
         if not token or len(token) > MAX_TOKEN:
             raise TokenError("there is no token, or it is too long")
         async with self._fetching:
-            fetched = await self._send(token, None)
+            keys, url = await asyncio.to_thread(_keys_or_url, self._settings)
+            fetched = await self._send(self._order(token, keys, url))
         async with self._busy:
             await self._begin(fetched, keep=True)
         return self.describe()
@@ -112,7 +115,16 @@ class SessionKeeper:
         return []
 
     async def _resume(self) -> None:
-        await self._begin(await self._send(None, await asyncio.to_thread(_open, self._file)))
+        kept = await asyncio.to_thread(open_kept, self._file, _MAX_KEPT)
+        if kept is None:
+            return
+        try:
+            # A clock that is behind before NTP makes nothing younger than when it was kept.
+            now = max(time.time(), self._file.lstat().st_mtime)
+            order = msgspec.structs.replace(self._order("", b"", ""), now=now)
+            await self._begin(await self._send(order, kept=kept))
+        finally:
+            os.close(kept)
 
     async def _begin(self, fetched: Fetched, *, keep: bool = False) -> None:
         try:
@@ -132,9 +144,18 @@ class SessionKeeper:
         if self.claims is not None:
             self._tell(f"session ended: {why}")
         self.claims = None
-        with contextlib.suppress(FileNotFoundError):
-            self._file.unlink()
+        await self._forget()
         await self._follow()
+
+    async def _forget(self) -> None:
+        """What cannot be removed must not keep the session open; it is told."""
+        try:
+            await asyncio.to_thread(remove_kept, self._file)
+        except OSError as error:
+            self._tell(
+                f"cannot remove {self._file}: {error.strerror}; remove it, or the session is "
+                "back after a restart"
+            )
 
     async def _follow(self) -> None:
         """Closing comes before anything that takes time; opening after the groups' policies."""
@@ -168,30 +189,23 @@ class SessionKeeper:
                 f"{claims.subject} is in none of the allowed organizations: {', '.join(allowed)}"
             )
 
-    async def _send(self, token: str | None, kept: int | None) -> Fetched:
-        settings = self._settings
-        keys, url = b"", ""
-        if token is not None:
-            if settings.jwks is None:
-                raise ConfigError("[session] jwks is not set, so no token can be verified")
-            if settings.jwks.startswith("https://"):
-                url = settings.jwks
-            else:
-                keys = read(Path(settings.jwks))
-        way = self._way_out() if url else None
-        if url and way is None:
+    async def _send(self, order: Order, *, kept: int | None = None) -> Fetched:
+        way = self._way_out() if order.url else None
+        if order.url and way is None:
             raise PolicyError("no scope is there yet, so there is no way to the keys")
-        order = Order(
+        return await send(order, kept=kept, way=way)
+
+    def _order(self, token: str, keys: bytes, url: str) -> Order:
+        settings = self._settings
+        return Order(
             task="token",
             url=url,
             root=keys,
             groups=[],
             now=time.time(),
             seconds=TIME_LIMIT,
-            spec=way.spec if way else None,
-            surroundings=way.surroundings if way else None,
             ca=self._config.trust.ca,
-            token=token or "",
+            token=token,
             rules=Rules(
                 settings.issuer or "",
                 settings.audience or "",
@@ -200,12 +214,6 @@ class SessionKeeper:
                 settings.groups_claim,
             ),
         )
-        place = way.place if way else None
-        try:
-            return await send(order, kept=kept, place=place)
-        finally:
-            if kept is not None:
-                os.close(kept)
 
     async def _keep(self, session: int) -> None:
         """Without room for it, the session ends with the service."""
@@ -213,6 +221,15 @@ class SessionKeeper:
             await asyncio.to_thread(write_whole, self._file, session)
         except OSError as error:
             self._tell(f"cannot keep the session in {self._file}: {error.strerror}")
+
+
+def _keys_or_url(settings: Session) -> tuple[bytes, str]:
+    """The issuer's keys, or where they are to be had. Raises ConfigError or RamnetError."""
+    if settings.jwks is None:
+        raise ConfigError("[session] jwks is not set, so no token can be verified")
+    if settings.jwks.startswith("https://"):
+        return b"", settings.jwks
+    return read(Path(settings.jwks)), ""
 
 
 def allowed_organizations(config: Config) -> list[str]:
@@ -228,19 +245,3 @@ def allowed_organizations(config: Config) -> list[str]:
     except (ValueError, KeyError, TypeError, RamnetError) as error:
         raise ConfigError(f"{path}: is not Docker's registry.json: {error}") from error
     return list(dict.fromkeys([*allowed, *found]))
-
-
-def _open(path: Path) -> int:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise TokenError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        copy = memfd.sealed_copy(fd, _MAX_KEPT)
-    except OSError as error:
-        raise TokenError(f"{path}: cannot be read: {error.strerror}") from error
-    finally:
-        os.close(fd)
-    if copy is None:
-        raise TokenError(f"{path}: too large")
-    return copy

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,18 +16,17 @@ from typing import Any, Final, Protocol
 
 from ramnet.audit import timestamp
 from ramnet.config import Config
-from ramnet.daemon import freshness, memfd
+from ramnet.daemon import freshness
 from ramnet.daemon.fetch_order import Order
 from ramnet.daemon.fetching import TIME_LIMIT, Fetched, WayOut, send
 from ramnet.daemon.freshness import Freshness
-from ramnet.daemon.policy_keeper import write_whole
+from ramnet.daemon.kept import open_kept, write_whole
+from ramnet.daemon.schedule import Schedule
 from ramnet.errors import PolicyError, RamnetError
 from ramnet.kernel.clock import is_synchronised
 from ramnet.trust.bundle import BUNDLE, MAX_BUNDLE
 from ramnet.trust.files import read
 
-FIRST_RETRY: Final = 5.0
-"""Seconds after the first failure; each further one doubles it, up to ``refresh``."""
 CHECK: Final = 1.0
 """Seconds between two looks at whether what is in force has expired."""
 
@@ -71,10 +69,10 @@ class SignedPolicyKeeper:
         self._fresh: Freshness | None = None
         self._stale: freshness.State = "fresh"
         self._began = time.monotonic()
-        self._failures, self._wake = 0, asyncio.Event()
+        self._schedule = Schedule(config.trust.refresh_seconds)
         self._due = 0.0
         """When to ask next, on the monotonic clock."""
-        self._busy = asyncio.Lock()
+        self._busy, self._started = asyncio.Lock(), False
         self.groups: tuple[str, ...] = ()
         self.error: str | None = None
         """Why the last fetch brought nothing; None when it did."""
@@ -94,6 +92,7 @@ class SignedPolicyKeeper:
     async def start(self) -> None:
         """Put what was kept in force, else what the server has, else nothing at all."""
         async with self._busy:
+            self._started = True
             if await self._use_what_was_kept():
                 return
             await self._ask()
@@ -104,12 +103,9 @@ class SignedPolicyKeeper:
     async def watch(self) -> None:
         """Ask the server in time, for ever."""
         while True:
-            self._wake.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(max(self._due - time.monotonic(), 0.0), CHECK)):
-                    await self._wake.wait()
+            await asyncio.sleep(min(max(self._due - time.monotonic(), 0.0), CHECK))
             async with self._busy:
-                if time.monotonic() >= self._due or self._wake.is_set():
+                if time.monotonic() >= self._due:
                     await self._ask()
                 await self._look_at_the_clock()
 
@@ -122,19 +118,24 @@ class SignedPolicyKeeper:
                 raise PolicyError(self.error)
 
     async def use_groups(self, groups: tuple[str, ...]) -> None:
-        """Have the documents of these groups in force, as far as they can be had."""
-        if groups == self.groups:
-            return
-        self.groups = groups
+        """Ask the server now, and have the documents of these groups in force, as far as they
+        can be had. What other groups had is gone before anybody is asked."""
+        before, self.groups = set(self.groups), groups
         async with self._busy:
-            if self._bundle is None:
+            if not self._started:
                 return  # the first fetch is yet to come
+            if before - set(groups):
+                await self._use_what_is_here()
             await self._ask()
-            if self.error is not None and self._fresh is not None:
-                # Without the server, what is there: above all less than before.
-                with contextlib.suppress(PolicyError):
-                    fetched = await self._send("verify", self._bundle)
-                    await self._take(fetched, self.origin or self.source, heard=self._fresh.heard)
+            if self.error is not None and set(groups) - before:
+                await self._use_what_is_here()
+
+    async def _use_what_is_here(self) -> None:
+        if self._fresh is None:
+            return
+        with contextlib.suppress(PolicyError):
+            fetched = await self._send("verify", self._bundle)
+            await self._take(fetched, self.origin or self.source, heard=self._fresh.heard)
 
     def describe(self) -> dict[str, Any]:
         """For ``ramnet status``."""
@@ -146,7 +147,7 @@ class SignedPolicyKeeper:
             "refresh_s": self._settings.refresh_seconds,
             "grace_s": self._settings.grace_seconds,
             "on_stale": self._settings.on_stale,
-            "failures": self._failures,
+            "failures": self._schedule.failures,
             "attack": self.attack,
             "groups": list(self.groups),
         }
@@ -161,16 +162,9 @@ class SignedPolicyKeeper:
         when = freshness.until(self._fresh.expires)
         return [f"the policy expired at {when} and {what[self._stale]}: {self.error}"]
 
-    def _delay(self) -> float:
-        """A tenth earlier at random, so that a fleet that starts together does not ask so."""
-        wait = self._settings.refresh_seconds
-        if self._failures:
-            wait = min(wait, FIRST_RETRY * 2 ** min(self._failures - 1, 20))
-        return wait * random.uniform(0.9, 1.0)  # noqa: S311 - spreads load
-
     async def _use_what_was_kept(self) -> bool:
         try:
-            bundle = _open_bundle(self._file)
+            bundle = await asyncio.to_thread(open_kept, self._file, MAX_BUNDLE)
         except PolicyError as error:
             self._tell(str(error))
             return False
@@ -187,7 +181,7 @@ class SignedPolicyKeeper:
 
     async def _ask(self) -> None:
         await self._ask_once()
-        self._due = time.monotonic() + self._delay()
+        self._due = time.monotonic() + self._schedule.wait()
 
     async def _ask_once(self) -> None:
         try:
@@ -197,7 +191,7 @@ class SignedPolicyKeeper:
             return
         if await self._take(fetched, self.source, heard=True):
             self.error = self.attack = None
-            self._failures = 0
+            self._schedule.failures = 0
 
     async def _send(self, task: Any, kept: int | None) -> Fetched:
         try:
@@ -214,12 +208,9 @@ class SignedPolicyKeeper:
             groups=list(self.groups),
             now=time.time(),
             seconds=TIME_LIMIT,
-            spec=way.spec if way else None,
-            surroundings=way.surroundings if way else None,
             ca=self._settings.ca,
         )
-        place = way.place if way else None
-        return await send(order, kept=kept, place=place)
+        return await send(order, kept=kept, way=way)
 
     async def _take(self, fetched: Fetched, origin: str, *, heard: bool) -> bool:
         """Put in force what was brought; False leaves everything as it was."""
@@ -267,7 +258,7 @@ class SignedPolicyKeeper:
         elif reason != self.error:
             self._tell(sentence)
         self.error, self.attack = reason, attack
-        self._failures += 1
+        self._schedule.failures += 1
 
     async def _look_at_the_clock(self) -> None:
         """Do as ``on_stale`` says once the policy is overdue, and undo it when it is renewed."""
@@ -315,22 +306,3 @@ def _digest(fd: int) -> bytes:
         digest = hashlib.file_digest(file, "sha256").digest()
     os.lseek(fd, 0, os.SEEK_SET)  # a duplicate shares the position
     return digest
-
-
-def _open_bundle(path: Path) -> int | None:
-    """A sealed copy; None where there is none. Raises PolicyError."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise PolicyError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        copy = memfd.sealed_copy(fd, MAX_BUNDLE)
-    except OSError as error:
-        raise PolicyError(f"{path}: cannot be read: {error.strerror}") from error
-    finally:
-        os.close(fd)
-    if copy is None:
-        raise PolicyError(f"{path}: larger than {MAX_BUNDLE} bytes")
-    return copy

@@ -22,6 +22,8 @@ def document(
     policy: dict[str, Any],
     session: dict[str, Any],
     scopes: list[dict[str, Any]],
+    metrics: dict[str, Any] | None,
+    log_level: str,
     warnings: list[str],
 ) -> dict[str, Any]:
     """All that ``status`` says; ``uptime`` in seconds."""
@@ -33,6 +35,8 @@ def document(
         "session": session,
         "scopes": scopes,
         "exempt": msgspec.to_builtins(config.exempt),
+        "metrics": metrics,
+        "log_level": log_level,
         "warnings": warnings,
     }
 

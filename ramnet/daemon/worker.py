@@ -7,6 +7,7 @@ uid they are created in), gives up every privilege, and serves until the channel
 
 import argparse
 import asyncio
+import gc
 import importlib
 import mmap
 import os
@@ -24,6 +25,7 @@ from ramnet.daemon import channel
 from ramnet.errors import PolicyError, RamnetError
 from ramnet.gate import outward
 from ramnet.gate.spec import GateSpec, Surroundings
+from ramnet.journal import Level
 from ramnet.kernel import cgroup, netns
 from ramnet.kernel.libc import set_no_new_privs
 from ramnet.kernel.process import confine
@@ -48,6 +50,9 @@ class GateLike(Protocol):
 
     def update_surroundings(self, surroundings: Surroundings) -> None:
         """Take note of what is near."""
+
+    def set_log_level(self, level: Level) -> None:
+        """Show so much."""
 
     def status(self) -> dict[str, Any]:
         """Counters and state, as JSON."""
@@ -79,6 +84,7 @@ def main(arguments: Sequence[str], make_gate: MakeGate | None = None) -> int:
         netns.enter(options.netns)
         os.close(options.netns)
         make = make_gate or _load_gate()
+        gc.freeze()  # what was loaded stays: no collection is to walk through it again
         confine(GATE_UID, GATE_UID, open_files=_open_files())
         asyncio.run(_serve(socket.socket(fileno=options.channel), make))
     except RamnetError as error:
@@ -171,6 +177,8 @@ class Conversation:
             case channel.RefuseAll():
                 self._gate.replace_policy(Policy.empty(message.reason))
                 self._say(channel.Adopted(message.serial))
+            case channel.Log():
+                self._gate.set_log_level(message.level)
             case channel.Ping():
                 self._say(channel.Pong(message.serial, self._gate.status()))
 

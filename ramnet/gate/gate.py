@@ -9,6 +9,7 @@ from ramnet.gate.judge import Judge
 from ramnet.gate.proxy.proxy import Proxy
 from ramnet.gate.resolver import Resolver
 from ramnet.gate.spec import GateSpec, Surroundings
+from ramnet.journal import Journal, Level
 from ramnet.policy import Policy
 
 Listeners = Mapping[str, list[socket.socket]]
@@ -19,7 +20,8 @@ class Gate:
 
     def __init__(self, spec: GateSpec, surroundings: Surroundings) -> None:
         """Refuses everything until ``replace_policy``. Raises ConfigError."""
-        self._log = EventLog(spec.event_log)
+        self._journal = Journal()
+        self._log = EventLog(spec.event_log, echo=self._journal.write)
         self._judge = Judge(Policy.empty("No policy is known yet; try again in a moment."))
         self._resolver = Resolver(self._judge, spec, self._log)
         self._proxy = Proxy(self._judge, self._resolver, spec, self._log)
@@ -53,6 +55,10 @@ class Gate:
         """Follow the machine: addresses, container networks, resolv.conf."""
         self._resolver.update_surroundings(surroundings)
         self._proxy.update_surroundings(surroundings)
+
+    def set_log_level(self, level: Level) -> None:
+        """What is shown besides the audit log from now on."""
+        self._journal.level = level
 
     def status(self) -> dict[str, Any]:
         """Counters and health, as JSON."""

@@ -11,7 +11,7 @@ BOUNDS: Final = (
 
 
 class Histogram:
-    """Counts by bucket, since the start; 0.2 us for an observation."""
+    """Counts by bucket, since the start."""
 
     __slots__ = ("counts", "total")
 

@@ -17,6 +17,14 @@ from ramnet.kernel.docker import read_bounded, read_or_raise
 
 _MAX_FILES: Final = 64
 _MAX_BYTES: Final = 1 << 20
+_DEBUG: Final = "docker-debug"
+_PLUGINS: Final = (
+    "/usr/local/lib/docker/cli-plugins",
+    "/usr/local/libexec/docker/cli-plugins",
+    "/usr/lib/docker/cli-plugins",
+    "/usr/libexec/docker/cli-plugins",
+)
+"""For all users; docker/cli, ``cli-plugins/manager``."""
 _LOCAL_SOURCES: Final = frozenset({"files", "compat", "systemd"})
 """Of nsswitch.conf(5): what stands in files, and users that systemd makes up for services."""
 
@@ -74,18 +82,25 @@ def _elsewhere(root: Path, wanted: str) -> list[str]:
 
 
 def gather_homes(root: Path = Path("/")) -> Homes:
-    """Buildx's builders and kubeconfigs of every user with a home."""
+    """Buildx's builders, kubeconfigs and ``docker debug`` of every user with a home."""
     builders: list[Builder] = []
     kubeconfigs: list[str] = []
+    debuggers: list[str] = []
     sources = _elsewhere(root, "passwd")
     unread = [f"homes of users that {', '.join(sources)} may name"] if sources else []
+    for folder in _PLUGINS:
+        try:
+            debuggers += _there(root, f"{folder}/{_DEBUG}")
+        except OSError as error:
+            unread.append(_words(error))
     for home in _homes(root, unread):
         try:
             builders += _builders(root, home, unread)
-            kubeconfigs += _kubeconfigs(root, home)
+            kubeconfigs += _there(root, f"{home}/.kube/config")
+            debuggers += _there(root, f"{home}/.docker/cli-plugins/{_DEBUG}")
         except OSError as error:
             unread.append(_words(error))
-    return Homes(tuple(builders), tuple(kubeconfigs), tuple(unread))
+    return Homes(tuple(builders), tuple(kubeconfigs), tuple(debuggers), tuple(unread))
 
 
 def _homes(root: Path, unread: list[str]) -> list[str]:
@@ -115,8 +130,8 @@ def _driver(path: Path) -> str | Unseen:
         return Unseen("it is no builder of buildx's")
 
 
-def _kubeconfigs(root: Path, home: str) -> Iterator[str]:
-    path = f"{home}/.kube/config"
+def _there(root: Path, path: str) -> Iterator[str]:
+    """``path`` where it is. Raises OSError where that cannot be seen."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         (root / path.lstrip("/")).lstat()
         yield path

@@ -17,6 +17,7 @@ from typing import Final
 from ramnet.errors import KernelRefusedError
 
 _ROOT: Final = Path("/sys/fs/cgroup")
+_INIT: Final = Path("/proc/1/cgroup")
 _OURS: Final = "trusted.ramnet"
 """Extended attribute of what we made, so that ``down`` removes what is ours and nothing else,
 whichever command made it."""
@@ -28,6 +29,25 @@ def cgroup2_mount() -> Path | None:
         if (candidate / "cgroup.procs").exists() and (candidate / "cgroup.controllers").exists():
             return candidate
     return None
+
+
+def place(path: str, mount: Path) -> Path:
+    """The directory in cgroup2 that ``ramnet.toml`` means by ``path``: where init has its slices.
+
+    That is the root, but for a systemd that was started in a cgroup below it and may not leave it,
+    as those of WSL's distributions are (``wsl-user/distro-N/systemd``).
+    """
+    return mount / _init_root().strip("/") / path.strip("/")
+
+
+def _init_root() -> str:
+    """systemd as pid 1 is in ``init.scope`` of its own root (systemd.special(7))."""
+    with contextlib.suppress(OSError):
+        for line in _INIT.read_text(encoding="utf-8").splitlines():
+            root, scope, rest = line.removeprefix("0::").partition("/init.scope")
+            if line.startswith("0::") and scope and not rest and ".." not in root.split("/"):
+                return root
+    return ""
 
 
 def make_ours(directory: Path, mount: Path) -> list[Path]:

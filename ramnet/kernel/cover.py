@@ -51,17 +51,22 @@ class CoverRules:
 
         A service that ends and starts all the time prolongs no lease by it.
         """
+        self._recall()
+        self._apply()
+
+    def plan(self, ports: ruleset.Ports) -> str:
+        """The text that ``install`` would apply for a gate with these ports; nothing is set."""
+        self._recall()
+        situation, own = self._surroundings()
+        covered = self._with_what_is_left()
+        return cover.render_table(self.table, situation, ports, covered, own)
+
+    def _recall(self) -> None:
         standing = self._namespace.call(self._nft.listing, self.table)
         if standing is not None:
             leases = self._namespace.call(self._nft.leases, self.table)
             self.covered = _known(standing, self._whole, leases)
             self._until = time.monotonic() + min(leases.values(), default=0)
-        self._apply()
-
-    def plan(self, ports: ruleset.Ports) -> str:
-        """The text that ``install`` would apply for a gate with these ports; nothing is set."""
-        situation, own = self._surroundings()
-        return cover.render_table(self.table, situation, ports, self.covered, own)
 
     def follow(self, watched: frozenset[str], others: frozenset[str]) -> None:
         """Cover these from now on, in one transaction, and ``others`` not for the time of a lease.

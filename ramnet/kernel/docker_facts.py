@@ -39,6 +39,16 @@ class _Info(msgspec.Struct, frozen=True, rename="pascal"):
     no_proxy: str = ""
 
 
+class _Store(msgspec.Struct, frozen=True, rename="pascal"):
+    driver_status: list[list[str]] | None = None
+
+
+class _Image(msgspec.Struct, frozen=True, rename="pascal"):
+    id: str
+    repo_tags: list[str] | None = None
+    repo_digests: list[str] | None = None
+
+
 class _Listed(msgspec.Struct, frozen=True, rename="pascal"):
     id: str
 
@@ -88,6 +98,7 @@ def _docker(running: RunningDocker) -> Docker:
         containers=containers_of(running),
         access=socket_access(running.inside("/"), running.socket),
         redirections=_redirections(running.inside("/"), called),
+        fileborn=_fileborn(running.api, f"images of {called}"),
     )
 
 
@@ -112,6 +123,22 @@ def _registries(api: DockerApi, called: str) -> Registries | Unseen:
         mirrors=tuple(hub.mirrors or ()),
         proxies=tuple(filter(None, (info.http_proxy, info.https_proxy))),
         no_proxy=info.no_proxy,
+    )
+
+
+def _fileborn(api: DockerApi, called: str) -> tuple[str, ...] | Unseen:
+    """Images without a registry's digest. containerd's store gives every image one."""
+    try:
+        store = api.get("/info", _Store).driver_status or ()
+        if any(value.startswith("io.containerd.snapshotter") for row in store for value in row):
+            return Unseen(f"{called}: containerd's store does not tell where one is from")
+        images = api.get("/images/json", list[_Image])
+    except DockerApiError as error:
+        return Unseen(f"{called}: {error}")
+    return tuple(
+        (image.repo_tags or [image.id])[0]
+        for image in images
+        if not any("<none>" not in digest for digest in image.repo_digests or ())
     )
 
 

@@ -216,7 +216,14 @@ class Enforcer:
         """
         if not self.listeners:
             self._survey.gate_ports = self._planned_ports()
-        return self._standing.plan().render()
+        text = self._standing.plan().render()  # it reads what is near, for both
+        return text if self.cover is None else text + self.cover.plan(self._cover_ports)
+
+    @property
+    def _cover_ports(self) -> ruleset.Ports:
+        """The next ones, where nobody else has them."""
+        ports = self._survey.ports
+        return ruleset.Ports(ports.resolver + 2, ports.proxy + 2)
 
     def situation_with(
         self, *, ports: ruleset.Ports | None, intercepted: frozenset[int]
@@ -231,8 +238,8 @@ class Enforcer:
         explicit = {parse_endpoint(text).port for text in self._explicit}
         if self.tier is ruleset.Tier.ANYIP:
             return frozenset(explicit)
-        ports = self._survey.ports
-        return frozenset({ports.resolver, ports.proxy, *explicit})
+        pairs = [self._survey.ports, *([self._cover_ports] if self.cover else [])]
+        return frozenset(explicit).union(*((p.resolver, p.proxy) for p in pairs))
 
     def _state(self) -> ruleset.KernelState:
         return ruleset.plan_state(self._survey.situation())
@@ -313,7 +320,7 @@ class Enforcer:
             "reason": self.reason,
             "scoping": self._scoping.means,
             "scoping_reason": self._scoping.reason,
-            "cgroup": self.scope.cgroup,
+            "cgroup": self._scoping.path or self.scope.cgroup,
             "table": self.table,
             "gate_identity": "uid and cgroup" if self._gate.cgroup else "uid",
             "capabilities": self.capabilities.listed(),

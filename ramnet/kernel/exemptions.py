@@ -1,7 +1,6 @@
 """``[[exempt]]`` of ``ramnet.toml`` in the words of the rules: users and cgroups looked up."""
 
 import pwd
-from pathlib import Path
 
 from ramnet import ruleset
 from ramnet.config import Exempt
@@ -15,10 +14,11 @@ def read_exemption(exempt: Exempt) -> ruleset.Exemption:
     Raises:
         ConfigError: its user or its cgroup does not exist.
     """
+    group, level = _cgroup(exempt.cgroup)
     return ruleset.Exemption(
         uid=_uid(exempt.uid),
-        cgroup=_nft_cgroup(exempt.cgroup),
-        cgroup_level=len(Path(exempt.cgroup).parts) if exempt.cgroup else 1,
+        cgroup=group,
+        cgroup_level=level,
         proto=exempt.proto,
         port=exempt.port,
         address=exempt.address,
@@ -34,11 +34,12 @@ def _uid(user: str | int | None) -> int | None:
         raise ConfigError(f"exempt: there is no user {user!r} on this machine") from None
 
 
-def _nft_cgroup(path: str | None) -> str | None:
+def _cgroup(path: str | None) -> tuple[str | None, int]:
+    """The cgroup as nft names it, and its level."""
     if path is None:
-        return None
+        return None, 1
     mount = cgroup.cgroup2_mount()
-    directory = None if mount is None else mount / path
-    if directory is None or not directory.is_dir():
+    directory = None if mount is None else cgroup.place(path, mount)
+    if mount is None or directory is None or not directory.is_dir():
         raise ConfigError(f"exempt: there is no cgroup {path!r} on this machine")
-    return cgroup.nft_path(directory)
+    return cgroup.nft_path(directory), len(directory.relative_to(mount).parts)

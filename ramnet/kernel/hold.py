@@ -162,7 +162,7 @@ def release(scope: HeldScope, *, only_hold: bool = False) -> bool:
         found = thread.submit(_in_namespace, scope.netns, delete).result()
     mount = cgroup.cgroup2_mount()
     if found and scope.cgroup is not None and mount is not None:
-        cgroup.remove_ours(mount / scope.cgroup.strip("/"), mount)
+        cgroup.remove_ours(cgroup.place(scope.cgroup, mount), mount)
     return found
 
 
@@ -188,7 +188,7 @@ def _in_namespace(netns: str, work: Callable[[], _R]) -> _R:
     except PermissionError:
         raise KernelRefusedError(f"no permission to open {path}") from None
     except OSError as error:
-        raise ConfigError(f"cannot open {path}: {error.strerror}") from None
+        raise ConfigError(f"cannot open {path}: {error.strerror}; make it first") from None
     try:
         libc.setns(descriptor, libc.CLONE_NEWNET)
         return work()
@@ -249,7 +249,7 @@ def _cgroup(path: str | None) -> tuple[str | None, int]:
     mount = cgroup.cgroup2_mount()
     if path is None or mount is None:
         return None, 1
-    directory = mount / path.strip("/")
+    directory = cgroup.place(path, mount)
     try:
         cgroup.make_ours(directory, mount)
     except KernelRefusedError:

@@ -50,7 +50,9 @@ def _read_pidfile(path: str) -> str:
         with Path(path).open(encoding="ascii", errors="replace") as file:
             return file.read(32).strip()
     except OSError as error:
-        raise NamespaceAbsentError(f"cannot read pid file {path}: {error.strerror}") from None
+        raise NamespaceAbsentError(
+            f"cannot read pid file {path}: {error.strerror}; is its program running?"
+        ) from None
 
 
 def _pid_path(pid: str, netns: str) -> str:
@@ -114,6 +116,7 @@ def _open(path: str, netns: str) -> int:
         raise KernelRefusedError(f"netns {netns!r}: no permission to open {path}") from None
     except OSError as error:
         raise NamespaceAbsentError(
-            f"netns {netns!r}: cannot open {path}: {error.strerror}"
+            f"netns {netns!r}: cannot open {path}: {error.strerror}; make it first, or mend the "
+            "scope's netns in ramnet.toml"
         ) from None
     return descriptor

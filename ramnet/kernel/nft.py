@@ -5,12 +5,19 @@ process when it cannot open its netlink socket, so contexts are made once, at st
 privileged process, which holds few descriptors.
 """
 
+import ctypes
+import errno
 import json
-from typing import Any
+import socket
+from typing import Any, Final
 
 from nftables import Nftables
 
 from ramnet.errors import KernelRefusedError
+
+LOAD: Final = "load its modules (modprobe nf_tables), or take a kernel with CONFIG_NF_TABLES"
+_LIBRARY: Final = "libnftables.so.1"
+_NETLINK_NETFILTER: Final = 12  # linux/netlink.h
 
 
 class Nft:
@@ -21,7 +28,13 @@ class Nft:
     """
 
     def __init__(self) -> None:
-        """Make the context; call it on the namespace's own thread."""
+        """Make the context; call it on the namespace's own thread.
+
+        Raises:
+            KernelRefusedError: the kernel has no nf_tables, or the library is not there.
+        """
+        _check_kernel()
+        _check_library()
         self._context = Nftables()
         self._context.set_stateless_output(True)
 
@@ -84,6 +97,28 @@ class Nft:
             self._context.set_stateless_output(True)
         document: dict[str, list[dict[str, Any]]] = json.loads(str(output)) if code == 0 else {}
         return document.get("nftables", [])
+
+
+def _check_kernel() -> None:
+    """The library would end this process where there is no such socket."""
+    try:
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER).close()
+    except OSError as error:
+        if error.errno in (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT):
+            raise KernelRefusedError(
+                f"this kernel has no nf_tables ({error.strerror}); {LOAD}"
+            ) from None
+        raise KernelRefusedError(f"no socket to nf_tables: {error.strerror}") from None
+
+
+def _check_library() -> None:
+    """A context without it would print a traceback of its own."""
+    try:
+        ctypes.CDLL(_LIBRARY)
+    except OSError as error:
+        raise KernelRefusedError(
+            f"libnftables cannot be loaded ({error}); install the package libnftables1"
+        ) from None
 
 
 def _counted(listing: list[dict[str, Any]]) -> dict[str, list[int]]:

@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from ramnet.errors import ConfigError, KernelRefusedError
 from ramnet.kernel import libc
 from ramnet.kernel.cgroup import GateCgroup, nft_path
-from ramnet.kernel.nft import Nft
+from ramnet.kernel.nft import LOAD, Nft
 from ramnet.kernel.reserve import RESERVE
 from ramnet.ruleset import Capabilities, GateIdentity
 
@@ -109,7 +109,9 @@ def _probe_here(cgroup: GateCgroup) -> tuple[Capabilities, GateIdentity]:
 
     nft = Nft()
     if not _loads(nft, _FILTER, "accept"):
-        raise KernelRefusedError("this kernel has no nf_tables, or ramnet may not use it")
+        raise KernelRefusedError(
+            f"this kernel has no nf_tables, or ramnet may not use it (CAP_NET_ADMIN); {LOAD}"
+        )
     gate = _gate_identity(nft, cgroup.make())
     found = {name: _loads(nft, chain, rule) for name, (chain, rule) in _RULES.items()}
     found["route_chain_ip"] = all(

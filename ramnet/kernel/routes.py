@@ -28,7 +28,10 @@ def add_sinkhole_routes() -> tuple[bool, bool]:
         reason4 = _add(rtnetlink, f"{SINKHOLE4}/32", loopback)
         reason6 = _add(rtnetlink, f"{SINKHOLE6}/128", loopback)
     if reason4 is not None:
-        raise KernelRefusedError(f"cannot add a route to {SINKHOLE4}: {reason4}")
+        raise KernelRefusedError(
+            f"cannot add a route to {SINKHOLE4}: {reason4}; is loopback up in the scope's network "
+            "namespace (ip link set lo up)?"
+        )
     return True, reason6 is None
 
 

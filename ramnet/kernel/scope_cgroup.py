@@ -14,7 +14,7 @@ from typing import Final
 
 from ramnet.errors import KernelRefusedError
 from ramnet.kernel import libc
-from ramnet.kernel.cgroup import cgroup2_mount, make_ours, remove_ours
+from ramnet.kernel.cgroup import cgroup2_mount, make_ours, place, remove_ours
 
 JOIN: Final = "ramnet.exec"
 """The leaf that ``ramnet exec`` joins."""
@@ -51,7 +51,7 @@ class ScopeCgroup:
     def unified(self) -> Path | None:
         """The directory in cgroup2, whether it is there or not."""
         mount = cgroup2_mount()
-        return mount and mount / self.path
+        return mount and place(self.path, mount)
 
     @property
     def classed(self) -> Path | None:
@@ -85,8 +85,9 @@ class ScopeCgroup:
         """Take away what is ours; processes in it go back to the root of their hierarchy."""
         mount = cgroup2_mount()
         if mount is not None:
-            _empty(mount / self.path / JOIN, mount)
-            remove_ours(mount / self.path / JOIN, mount)
+            leaf = place(self.path, mount) / JOIN
+            _empty(leaf, mount)
+            remove_ours(leaf, mount)
         if (found := find_net_cls()) is not None:
             _empty(found[0] / self.path, found[0])
             remove_ours(found[0] / self.path, found[0])

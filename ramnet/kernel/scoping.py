@@ -12,7 +12,7 @@ from typing import Final
 
 from ramnet.config import Scope
 from ramnet.errors import KernelRefusedError
-from ramnet.kernel.cgroup import nft_path
+from ramnet.kernel.cgroup import cgroup2_mount, nft_path
 from ramnet.kernel.probe import first_match
 from ramnet.kernel.scope_cgroup import JOIN, ScopeCgroup
 from ramnet.ruleset import TABLE, Capabilities, Members, Tier, member_table
@@ -45,6 +45,15 @@ class Scoping:
     def table(self) -> str:
         """The table that holds the rules."""
         return TABLE if self.members is None else self.members.table
+
+    @property
+    def path(self) -> str | None:
+        """The cgroup that the rules name, from its hierarchy's root; None where they name none."""
+        directory = self._directory()
+        if directory is None or self.cgroup is None:
+            return None
+        mount = cgroup2_mount() if self.means == "cgroup2" else None
+        return self.cgroup.path if mount is None else str(directory.relative_to(mount))
 
     def moved(self) -> bool:
         """Whether the cgroup that the rules name is gone, or another has its name."""

@@ -24,7 +24,7 @@ def main() -> int:
 def compile_to_stdout(source: str, read: Callable[[], Document]) -> int:
     """Compile what ``read`` gives; return the exit code."""
     try:
-        parts = compile_parts(read())
+        parts = compile_parts(read(), consume=True)
     except RamnetError as error:
         return _fail(str(error))
     except MemoryError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ramnet.policy.layout import AUDIT, DENIED, ENABLED, HAS_SOURCE, LOCAL
 from ramnet.policy.name import ends_in_number
 from ramnet.policy.pattern import Kind, glob_regex
-from ramnet.policy.reader import GLOBS, Reader, Record
+from ramnet.policy.reader import GLOBS, Reader, Record, entry_text
 from ramnet.policy.sentence import MAX_TEXT, fold, one_line
 
 if TYPE_CHECKING:
@@ -41,6 +41,20 @@ class Verdict(NamedTuple):
         return self.outcome is Outcome.ALLOWED
 
 
+class Tried(NamedTuple):
+    """An entry that was found by a name, or a part of it, and held against the whole."""
+
+    entry: str
+    allows: bool
+    """False for ``allowed = false``."""
+    matches: bool
+    """Whether it speaks of this name."""
+    on_port: bool
+    """Whether it speaks of this port."""
+
+
+_ALLOWED: Final = Outcome.ALLOWED  # an enum's attribute costs 50 ns
+_EXACT: Final = int(Kind.EXACT)
 _UNLISTED: Final = Verdict(Outcome.UNLISTED)
 _UNRESTRICTED: Final = Verdict(Outcome.ALLOWED, "enabled = false")
 _EVERY_PORT: Final = 0
@@ -108,12 +122,29 @@ class Policy:
         candidates = self._reader.candidates(name)
         if not candidates:
             return _UNLISTED
+        if len(candidates) == 1 and (verdict := self._of_simple(*candidates[0])):
+            return verdict
         matches = [r for r in self._matching(name, candidates) if _on_port(r, port)]
         denied = [r for r in matches if r.flags & DENIED]
         allowed = [r for r in matches if not r.flags & DENIED]
         if port is None:
             denied = _denied_throughout(allowed, denied)
         return self._verdict(allowed, denied)
+
+    def tried(self, name: str, port: int | None = None) -> list[Tried]:
+        """Every entry that ``decide`` holds against the name, for people, in the document's order.
+
+        Raises:
+            PolicyError: the blob is damaged.
+        """
+        found: dict[Record, Tried] = {}
+        for offset, distance in self._reader.candidates(name) if self.enabled else ():
+            for record in self._reader.records(offset):
+                matches = _matches(record, name, distance)
+                allows = not record.flags & DENIED
+                text, on_port = self._reader.text(record), _on_port(record, port)
+                found[record] = Tried(text, allows, matches, on_port)
+        return [found[record] for record in sorted(found)]
 
     def sentence(self, host: str, *, ascii: bool = False) -> str:  # noqa: A002
         """Return what a refused person reads, one line; ``ascii`` folds it to ASCII."""
@@ -122,14 +153,26 @@ class Policy:
         text += f" {self.notice} (ramnet)" if self.notice else " (ramnet)"
         return fold(text) if ascii else text
 
+    def _of_simple(self, offset: int, distance: int) -> Verdict | None:
+        """The verdict where one record alone allows every port, as with nearly every name.
+
+        None where there is more to look at: the whole way says the same of what is here.
+        """
+        simple = self._reader.simple(offset)
+        if simple is None or distance == GLOBS:
+            return None
+        kind, flags, base = simple
+        if flags or kind not in _KINDS[distance]:
+            return None
+        return Verdict(
+            _ALLOWED, base if kind == _EXACT else entry_text(kind, base, _EVERY_PORT, "")
+        )
+
     def _matching(self, name: str, candidates: list[tuple[int, int]]) -> Iterator[Record]:
         """Yield every record that matches the name, whatever its port."""
         for offset, distance in candidates:
             for record in self._reader.records(offset):
-                if distance != GLOBS:
-                    if record.kind in _KINDS[distance]:
-                        yield record
-                elif matches_glob(record.glob, name):
+                if _matches(record, name, distance):
                     yield record
 
     def _verdict(self, allowed: list[Record], denied: list[Record]) -> Verdict:
@@ -140,6 +183,12 @@ class Policy:
             return _UNLISTED
         local = any(r.flags & LOCAL for r in allowed)
         return Verdict(Outcome.ALLOWED, self._reader.text(min(allowed)), local)
+
+
+def _matches(record: Record, name: str, distance: int) -> bool:
+    if distance == GLOBS:
+        return matches_glob(record.glob, name)
+    return record.kind in _KINDS[distance]
 
 
 def kinds_at(distance: int) -> frozenset[int]:

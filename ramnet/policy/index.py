@@ -1,6 +1,7 @@
 """Compile a document into one flat blob that is used where it lies."""
 
 from array import array
+from collections.abc import Iterator
 from zlib import crc32
 
 from ramnet.errors import PolicyError
@@ -174,6 +175,12 @@ class IndexBuilder:
         return bytes(head), self._table, self._heap
 
 
+def _given_up(entries: list[Entry]) -> Iterator[Entry]:
+    entries.reverse()
+    while entries:
+        yield entries.pop()
+
+
 def _flags(document: Document) -> int:
     return (
         (ENABLED if document.enabled else 0)
@@ -199,13 +206,19 @@ def compile_policy(document: Document) -> bytes:
     return b"".join(compile_parts(document))
 
 
-def compile_parts(document: Document) -> tuple[bytes, "array[int]", bytearray]:
-    """``compile_policy`` without joining the parts: half the memory for a writer."""
+def compile_parts(
+    document: Document, *, consume: bool = False
+) -> tuple[bytes, "array[int]", bytearray]:
+    """``compile_policy`` without joining the parts: half the memory for a writer.
+
+    ``consume``: the document's entries go as they are compiled, so that a million of them and
+    what they become are not held together.
+    """
     uses = preset_uses(document)
     expected = sum(len(use.hosts) for use, _ in uses)
     builder = IndexBuilder(len(document.entries) + expected)
     try:
-        for entry in document.entries:
+        for entry in _given_up(document.entries) if consume else document.entries:
             builder.add(entry)
         for use, origin in uses:
             for pattern in use.patterns():

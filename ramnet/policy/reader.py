@@ -34,6 +34,7 @@ HUB: Final = "docker_hub"
 GLOBS: Final = 3
 """Distance that stands for a chain of wildcard patterns."""
 
+_unpack = RECORD.unpack_from
 _LOW: Final = 0xFFFF_FFFF
 _ENOUGH: Final = 2  # from two labels in front of a base on, the distance makes no difference
 
@@ -48,6 +49,12 @@ class Record(NamedTuple):
     flags: int
     base: str
     glob: str
+
+
+def entry_text(kind: int, base: str, port: int, glob: str) -> str:
+    """An entry as a verdict names it, such as ``corp.example:443 (domain)``."""
+    text = pattern_text(kind, base, port, glob)
+    return f"{text} (domain)" if kind == Kind.DOMAIN else text
 
 
 class Reader:
@@ -139,6 +146,22 @@ class Reader:
             slot = (slot + 1) & mask
         return 0
 
+    def simple(self, offset: int) -> tuple[int, int, str] | None:
+        """Kind, flags and base of a record that is alone with its key, from the document itself,
+        for every port and without a wildcard pattern; None for any other.
+
+        Raises:
+            PolicyError: the blob is damaged.
+        """
+        try:
+            following, origin, port, kind, flags, key, glob = _unpack(self._heap, offset)
+            if following or origin or port or glob:
+                return None
+            start = offset + RECORD.size
+            return kind, flags, str(self._heap[start : start + key], "ascii")
+        except (struct.error, UnicodeDecodeError):
+            raise PolicyError("the compiled policy is damaged") from None
+
     def records(self, offset: int) -> Iterator[Record]:
         """Walk the chain that begins at ``offset``, the last written first.
 
@@ -172,9 +195,7 @@ class Reader:
         origin = self._origin(record.origin)
         if origin == HUB:
             return origin
-        text = pattern_text(record.kind, record.base, record.port, record.glob)
-        if record.kind == Kind.DOMAIN:
-            text += " (domain)"
+        text = entry_text(record.kind, record.base, record.port, record.glob)
         return f"{text} ({origin})" if origin else text
 
     def _origin(self, offset: int) -> str:

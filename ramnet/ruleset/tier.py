@@ -33,6 +33,7 @@ def choose_tier(capabilities: Capabilities) -> tuple[Tier, str]:
     if no_anyip:
         raise KernelRefusedError(
             f"this kernel cannot redirect connections: it {lacks}; "
-            f"nor route them to the gate: it lacks {', '.join(no_anyip)}"
+            f"nor route them to the gate: it lacks {', '.join(no_anyip)}; load the modules for "
+            "either, or take another kernel (`ramnet hold` refuses everything meanwhile)"
         )
     return Tier.ANYIP, f"the kernel {lacks}; connections are routed to the gate by a mark"

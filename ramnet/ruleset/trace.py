@@ -1,8 +1,8 @@
 """Walks a packet through the table in memory, so that tests and ``verify`` ask for its fate.
 
-Only what ``ramnet.ruleset.grammar`` reads is interpreted, and of that tier redirect. Other
-tools' tables are not seen; what Docker's NAT would do at its priority (-100) can be given with
-the packet (``Packet.dnat``).
+Only what ``ramnet.ruleset.grammar`` reads is interpreted, and of that tier redirect, the table that
+covers containers included. Other tools' tables are not seen; what Docker's NAT would do at its
+priority (-100) can be given with the packet (``Packet.dnat``).
 """
 
 import ipaddress
@@ -43,13 +43,15 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A packet of this namespace; one with ``iif`` comes in, any other goes out.
+    """A packet of this namespace: one with ``iif`` alone comes in, with ``iif`` and ``oif`` it is
+    forwarded where no rule redirects it, and any other goes out.
 
     Attributes:
+        source: asked of forwarded packets alone.
         protocol: name or number (of ``PROTOCOLS``).
         destination: as it is on this packet, after the NAT of an earlier packet.
         oif: interface that routing chose; ``bound``: the socket insists on it.
-        ifindex: index of ``oif`` or ``iif``, as the set of bridges holds it.
+        ifindex: index of ``oif``, of ``iif`` where it comes in, as the set of bridges holds it.
         uid: owner of the socket; None where the kernel made the packet without one.
         cgroup: ``level path`` pairs are compared as text, as rules give them: ``1 ramnet.gate``.
         class_id: the class of net_cls that the socket has.
@@ -77,6 +79,7 @@ class Packet:
     connection: Connection | None = field(default_factory=Connection)
     dnat: str | None = None
     rerouted: tuple[str, int] = ("lo", 1)
+    source: str | None = None
 
     @property
     def protocol_number(self) -> int:
@@ -111,8 +114,6 @@ def trace(table: str | Table, packet: Packet) -> Fate:
         GrammarError: the table holds what this module does not know.
     """
     parsed = parse_table(table) if isinstance(table, str) else table
-    if any(chain.hook == "forward" for chain in parsed.chains.values()):
-        raise GrammarError("forwarded packets cannot be traced yet")
     if any(chain.kind == "route" for chain in parsed.chains.values()):
         raise GrammarError("this table is of tier anyip; only tier redirect can be traced")
     return _Walk(parsed, packet).fate()
@@ -138,14 +139,28 @@ class _Walk:
 
     def _hooks(self) -> Iterator[tuple[str, str]]:
         if self._packet.iif is not None:
-            yield "filter", "input"
+            yield from self._arriving()
             return
-        connection = self._packet.connection
-        if connection is not None and connection.state == "new" and not connection.dnat:
+        if self._is_new:
             yield "nat", "output"
             self._others_nat()
         yield "filter", "output"
         self._route_anew()
+        yield "filter", "postrouting"
+
+    @property
+    def _is_new(self) -> bool:
+        """NAT chains see the first packet of a connection alone."""
+        connection = self._packet.connection
+        return connection is not None and connection.state == "new" and not connection.dnat
+
+    def _arriving(self) -> Iterator[tuple[str, str]]:
+        if self._is_new:
+            yield "nat", "prerouting"
+        if self._packet.oif is None or self._redirected is not None:
+            yield "filter", "input"
+            return
+        yield "filter", "forward"
         yield "filter", "postrouting"
 
     def _route_anew(self) -> None:
@@ -250,7 +265,8 @@ def _read(selector: str, packet: Packet) -> int | str | None:
         ours = packet.protocol_number == PROTOCOLS[family] and ipv6 is (family == "icmpv6")
         return packet.icmp_type if ours else None
     if family in ("ip", "ip6"):
-        return packet.destination if ipv6 is (family == "ip6") else None
+        asked = packet.source if what == "saddr" else packet.destination
+        return asked if ipv6 is (family == "ip6") else None
     return _read_meta(selector, packet)
 
 
@@ -265,7 +281,7 @@ def _read_ct(what: str, connection: Connection) -> int | str:
 
 
 def _read_meta(selector: str, packet: Packet) -> int | str | None:
-    incoming = packet.iif is not None
+    incoming = packet.iif is not None and packet.oif is None
     values = {
         "meta l4proto": packet.protocol_number,
         "meta nfproto": "ipv6" if ":" in packet.destination else "ipv4",

@@ -5,12 +5,15 @@
     administrator                     any static server            each machine
     keys.py     root, offline         metadata/timestamp.json      client.py  verify, with nothing
                 and three others ->   metadata/N.*.json        ->             but a trusted root
-    publisher.py  sign and write      targets/HASH.policy.toml     session.py who is signed in
+    roots.py, signing.py              targets/HASH.policy.toml     session.py who is signed in
+                who may sign what
+    publisher.py  sign and write
 
 The repository is one of The Update Framework (TUF, theupdateframework.github.io/specification);
 its rules are python-tuf's, not ours. ``root`` names the keys of the other roles and is signed
-rarely, by keys that are kept offline; ``targets`` names the documents by hash; ``snapshot`` ties
-versions together; ``timestamp`` says that all of it is still so, and expires first.
+rarely, by keys that are kept offline, each with a person of its own if wished; ``targets`` names
+the documents by hash; ``snapshot`` ties versions together; ``timestamp`` says that all of it is
+still so, and expires first.
 
 What this room promises:
 

@@ -9,6 +9,8 @@ from tuf.api.serialization import DeserializationError
 
 from ramnet.errors import PolicyError
 
+_NAMED_BY_METADATA = (".snapshot.json", ".targets.json")
+
 
 class RefusedError(PolicyError):
     """What the server offers is not taken; ``attack`` names what it would have been."""
@@ -32,12 +34,12 @@ def explain(error: Exception, *, file: str, known: bool) -> PolicyError:
     ``known``: this machine has had a policy of that repository before.
     """
     text = f"{file}: {error}" if str(error) else file
-    if (attack := _attack(error, known)) is not None:
+    if (attack := _attack(error, file, known)) is not None:
         return RefusedError(attack, text)
     return UnreachableError(text)
 
 
-def _attack(error: Exception, known: bool) -> str | None:
+def _attack(error: Exception, file: str, known: bool) -> str | None:
     said = str(error)
     match error:
         case tuf.ExpiredMetadataError():
@@ -53,7 +55,7 @@ def _attack(error: Exception, known: bool) -> str | None:
         case TruncatedError():
             return "truncated"
         case tuf.LengthOrHashMismatchError():
-            return "wrong content"
+            return "mix-and-match" if file.endswith(_NAMED_BY_METADATA) else "wrong content"
         case DeserializationError():
             return "not JSON"
         case tuf.RepositoryError():

@@ -1,11 +1,12 @@
 """HTTPS for python-tuf over a socket that the caller dials: one connection, limits, conditions."""
 
 import http.client
+import math
 import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, SlowRetrievalError
@@ -22,6 +23,24 @@ Dial = Callable[[str, int], socket.socket]
 """A connected, blocking socket to host and port. Raises OSError."""
 
 
+class _TimedSocket(ssl.SSLSocket):
+    """One whose every read ends by the deadline, however little comes at a time."""
+
+    deadline = math.inf
+
+    def recv_into(self, *arguments: Any, **options: Any) -> int:
+        self.settimeout(_time_left(self.deadline))
+        return super().recv_into(*arguments, **options)
+
+
+def _time_left(deadline: float) -> float:
+    """Until then, and no more than a server may be silent. Raises TimeoutError."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return min(left, READ_TIME)
+
+
 class HttpsFetcher(FetcherInterface):
     """Fetches from one server; ``deadline`` (of time.monotonic) is for all of it."""
 
@@ -30,6 +49,7 @@ class HttpsFetcher(FetcherInterface):
     ) -> None:
         """``timestamp`` with ``etag`` stands where the server says that it has not changed."""
         self._dial, self._context, self._deadline = dial, context, deadline
+        context.sslsocket_class = _TimedSocket
         self._timestamp, self.etag = timestamp, etag
         self._connection: http.client.HTTPSConnection | None = None
         self.file = ""
@@ -54,6 +74,8 @@ class HttpsFetcher(FetcherInterface):
         try:
             response = self._ask(host, port, target, headers)
             return self._read(response, conditional)
+        except TimeoutError:
+            raise self._slow() from None
         except (OSError, http.client.HTTPException) as error:
             raise DownloadError(_words(error)) from error
 
@@ -75,10 +97,12 @@ class HttpsFetcher(FetcherInterface):
         raise AssertionError
 
     def _open(self, host: str, port: int) -> http.client.HTTPSConnection:
-        raw = self._dial(host, port)
-        raw.settimeout(READ_TIME)
+        raw = self._reach(host, port)
         try:
+            raw.settimeout(_time_left(self._deadline))
             secured = self._context.wrap_socket(raw, server_hostname=host)
+            assert isinstance(secured, _TimedSocket)
+            secured.deadline = self._deadline
         except BaseException:
             raw.close()
             raise
@@ -86,13 +110,23 @@ class HttpsFetcher(FetcherInterface):
         connection.sock = secured
         return connection
 
+    def _reach(self, host: str, port: int) -> socket.socket:
+        try:
+            return self._dial(host, port)
+        except TimeoutError as error:  # nobody is there, which is not slow
+            raise DownloadError(_words(error)) from error
+
+    def _slow(self) -> SlowRetrievalError:
+        late = time.monotonic() >= self._deadline
+        return SlowRetrievalError("it took too long" if late else "the server fell silent")
+
     def _read(self, response: http.client.HTTPResponse, conditional: bool) -> Iterator[bytes]:
         if response.status == http.client.NOT_MODIFIED and conditional:
             response.read()
             return iter([self._timestamp])
         if response.status != http.client.OK:
             self._pass_over(response)
-            raise DownloadHTTPError(f"the server says {response.status}", response.status)
+            raise DownloadHTTPError(_status(response.status), response.status)
         if self.file == TIMESTAMP:
             self.etag = response.headers.get("ETag", "")[:200]
         return self._chunks(response)
@@ -107,14 +141,12 @@ class HttpsFetcher(FetcherInterface):
 
     def _chunks(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
         while True:
-            if time.monotonic() > self._deadline:
-                raise SlowRetrievalError("it took too long")
             try:
                 piece = response.read1(_CHUNK)
             except http.client.IncompleteRead:
                 raise TruncatedError("it ended early") from None
             except TimeoutError:
-                raise SlowRetrievalError("the server fell silent") from None
+                raise self._slow() from None
             except (OSError, http.client.HTTPException) as error:
                 raise DownloadError(_words(error)) from error
             if not piece:
@@ -138,6 +170,11 @@ class KeptFetcher(FetcherInterface):
         if self.file == TIMESTAMP:
             return iter([self._timestamp])
         raise DownloadHTTPError("it is not kept", http.client.NOT_FOUND)
+
+
+def _status(status: int) -> str:
+    follows = " and would send us elsewhere, which is not followed" if 300 <= status < 400 else ""
+    return f"the server says {status}{follows}"
 
 
 def _words(error: Exception) -> str:

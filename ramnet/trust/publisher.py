@@ -5,6 +5,7 @@ the newest, last. A machine that fetches in the middle sees the old state or the
 publisher that dies in the middle has published nothing.
 """
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -56,9 +57,8 @@ class Repository:
             digest = targets[path].hashes["sha256"]
             write_whole(self.site / "targets" / folder / f"{digest}.{name}", data)
         version = before.signed.version + 1 if before else 1
-        self._put(Targets(version, expires=self._expiry("targets"), targets=targets))
-        snapshot = self._snapshot(version)
-        self._put_timestamp(snapshot)
+        signed = self._put(Targets(version, expires=self._expiry("targets"), targets=targets))
+        self._put_timestamp(self._snapshot(signed))
         return version
 
     def refresh(self) -> int:
@@ -84,12 +84,11 @@ class Repository:
         if found.signed.is_expired():
             raise RamnetError(f"{self.site}: {name} has expired; publish the policy in full")
 
-    def _snapshot(self, targets_version: int) -> MetaFile:
+    def _snapshot(self, targets: MetaFile) -> MetaFile:
         before = self._load("snapshot", Snapshot)
         version = before.signed.version + 1 if before else 1
-        meta = {"targets.json": MetaFile(targets_version)}
-        self._put(Snapshot(version, expires=self._expiry("snapshot"), meta=meta))
-        return MetaFile(version)
+        meta = {"targets.json": targets}
+        return self._put(Snapshot(version, expires=self._expiry("snapshot"), meta=meta))
 
     def _put_timestamp(self, snapshot: MetaFile) -> int:
         before = self._load("timestamp", Timestamp)
@@ -103,7 +102,9 @@ class Repository:
             if not (self.site / "metadata" / name).exists():
                 write_whole(self.site / "metadata" / name, data)
 
-    def _put(self, signed: Targets | Snapshot | Timestamp, *, numbered: bool = True) -> None:
+    def _put(self, signed: Targets | Snapshot | Timestamp, *, numbered: bool = True) -> MetaFile:
+        """Sign and write; returns what names it. With its hash, so that whoever has the key of
+        one role alone can put nothing else in its place under the same number."""
         metadata: Metadata[Any] = Metadata(signed)
         for signer in self._keys.signers(signed.type, self._root):
             metadata.sign(signer, append=True)
@@ -114,6 +115,7 @@ class Repository:
             # second must not look alike, or a machine would be told that nothing has changed.
             data += b"\n" * (signed.version % _SIZES)
         write_whole(self.site / "metadata" / name, data)
+        return MetaFile(signed.version, hashes={"sha256": hashlib.sha256(data).hexdigest()})
 
     def _require(self, roles: "tuple[str, ...] | list[str]") -> None:
         """Before anything is written."""

@@ -4,11 +4,14 @@ JWT (RFC 7519) signed by a key of a JWKS (RFC 7517). Algorithms are listed; ``no
 in no list, so a public key cannot be used as a shared secret (RFC 8725 sections 2.1 and 3.1).
 """
 
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
 from ramnet.errors import RamnetError
+
+if TYPE_CHECKING:
+    from joserfc.jwk import KeySet
 
 MAX_TOKEN: Final = 32 * 1024
 LEEWAY: Final = 60
@@ -52,14 +55,12 @@ def verify_token(token: str, keys: bytes, rules: Rules, now: float) -> Claims:
     """Verify signature, issuer, audience and times. ``keys`` is a JWKS. Raises TokenError."""
     from joserfc import jwt
     from joserfc.errors import JoseError
-    from joserfc.jwk import KeySet
 
     if len(token) > MAX_TOKEN:
         raise TokenError("the token is too long")
+    key_set = _key_set(keys)
     try:
-        found = jwt.decode(
-            token, KeySet.import_key_set(msgspec.json.decode(keys)), algorithms=rules.algorithms
-        )
+        found = jwt.decode(token, key_set, algorithms=rules.algorithms)
         jwt.JWTClaimsRegistry(
             now=int(now),
             leeway=LEEWAY,
@@ -71,8 +72,18 @@ def verify_token(token: str, keys: bytes, rules: Rules, now: float) -> Claims:
     except JoseError as error:
         raise TokenError(f"the token is not accepted: {error}") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise TokenError(f"the token or the keys cannot be read: {error}") from None
+        raise TokenError(f"the token cannot be read: {error}") from None
     return _claims(found.claims, rules)
+
+
+def _key_set(keys: bytes) -> "KeySet":
+    from joserfc.errors import JoseError
+    from joserfc.jwk import KeySet
+
+    try:
+        return KeySet.import_key_set(msgspec.json.decode(keys))
+    except (JoseError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TokenError(f"the issuer's keys are no key set (RFC 7517): {error}") from None
 
 
 def _claims(found: dict[str, Any], rules: Rules) -> Claims:

@@ -5,6 +5,7 @@ is the same) out of the record layer of RFC 8446 5.1. Nothing of it is consumed 
 """
 
 from dataclasses import dataclass
+from struct import Struct
 from typing import Final
 
 from .name import host_text, is_address
@@ -23,6 +24,7 @@ ACCESS_DENIED: Final = 49
 _RECORD_HEADER = 5
 _MESSAGE_HEADER = 4
 _MAX_FRAGMENT = 1 << 14
+_EXTENSION_HEADER = Struct("!HH")
 _HANDSHAKE = 22
 _CONTENT_TYPES = range(20, 25)
 _CLIENT_HELLO = 1
@@ -170,13 +172,20 @@ def _parse(body: bytes, length: int) -> ClientHello:
 
 
 def _read_extensions(data: bytes) -> dict[int, bytes]:
-    reader = Reader(data)
+    """By type. Without a ``Reader``: every connection comes here with a dozen of them."""
     extensions: dict[int, bytes] = {}
-    while reader:
-        kind, content = reader.uint(2), reader.vector(2)
+    at, end = 0, len(data)
+    while at < end:
+        start = at + _EXTENSION_HEADER.size
+        if start > end:
+            raise BrokenError("an extension is cut off")
+        kind, size = _EXTENSION_HEADER.unpack_from(data, at)
+        at = start + size
+        if at > end:
+            raise BrokenError("an extension is longer than what holds it")
         if kind in extensions:
             raise BrokenError(f"extension {kind} is there twice")
-        extensions[kind] = content
+        extensions[kind] = data[start:at]
     return extensions
 
 

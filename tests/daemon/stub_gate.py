@@ -10,6 +10,7 @@ from typing import Any
 
 from ramnet.daemon import worker
 from ramnet.gate.spec import GateSpec, Surroundings
+from ramnet.journal import Level
 from ramnet.policy import Policy
 
 NAMES = ("docker.io", "login.example", "dev.example", "anything.example")
@@ -21,6 +22,7 @@ class StubGate:
     def __init__(self, spec: GateSpec, surroundings: Surroundings) -> None:
         self._spec, self._surroundings = spec, surroundings
         self._policy = Policy.empty("nothing yet")
+        self._level: Level = "info"
         self._servers: list[asyncio.Server] = []
 
     async def start(self, listeners: dict[str, list[socket.socket]]) -> None:
@@ -35,6 +37,9 @@ class StubGate:
 
     def update_surroundings(self, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
+
+    def set_log_level(self, level: Level) -> None:
+        self._level = level
 
     def status(self) -> dict[str, Any]:
         return {"resolver": {"scope": self._spec.scope}, "proxy": {}, "events_lost": 0}
@@ -51,6 +56,7 @@ class StubGate:
             "groups": os.getgroups(),
             "parent_death_signal": _parent_death_signal(),
             "version": self._policy.version,
+            "log_level": self._level,
             "sentence": self._policy.sentence("h.example"),
             "allowed": [name for name in NAMES if self._policy.decide(name).allowed],
             "resolv_conf": self._surroundings.resolv_conf,

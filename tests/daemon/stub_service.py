@@ -24,6 +24,7 @@ from ramnet.kernel.docker import gather_proxies
 from ramnet.kernel.surroundings import Near
 from ramnet.kernel.watch import Change
 
+CAVEATS = '[{"code": "a", "severity": "high", "state": "active"}]'
 STUB_GATE = Path(__file__).with_name("stub_gate.py")
 
 
@@ -124,6 +125,7 @@ def main(config_path: str, listener_fd: str) -> int:
         docker_proxies=lambda: gather_proxies(daemon_json, Path("/none")),
         docker_daemons=list,
         running_dockers=list,
+        caveats_command=(sys.executable, "-I", "-c", f"print({CAVEATS!r})"),
     )
 
     async def serve() -> None:

@@ -1,6 +1,7 @@
 """The control socket, with curl as its client and with clients that misbehave."""
 
 import asyncio
+import contextlib
 import grp
 import json
 import os
@@ -8,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,15 +68,22 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "control.sock"
 
 
-def curl(path: Path, *arguments: str, user: int | None = None) -> tuple[int, Any]:
+def curl(
+    path: Path,
+    *arguments: str,
+    user: int | None = None,
+    group: int | None = None,
+    further: list[int] | None = None,
+) -> tuple[int, Any]:
+    """``user`` is of the group of the same number, where no other is given."""
     done = subprocess.run(
         ["curl", "-sS", "-w", "\n%{http_code}", "--unix-socket", path, *arguments],
         capture_output=True,
         text=True,
         check=True,
         user=user,
-        group=user,
-        extra_groups=None if user is None else [],
+        group=user if group is None else group,
+        extra_groups=further if user is None else further or [],
     )
     body, _, code = done.stdout.rpartition("\n")
     return int(code), json.loads(body) if body else None
@@ -214,6 +223,89 @@ def test_who_holds_every_place_keeps_nobody_else_out(
         assert serve(path, client) == (200, {"state": "enforcing"})
 
 
+_FLOOD = """
+import socket, sys
+held = []
+for number in range(1000):
+    held.append(socket.socket(socket.AF_UNIX))
+    held[-1].connect(sys.argv[1])
+    if number == 100:
+        print(flush=True)
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def ask_as(user: int, path: Path) -> Any:
+    """As somebody else, who waits to be let in (curl does not)."""
+    program = (
+        "import socket,sys\ns=socket.socket(1)\ns.connect(sys.argv[1])\n"
+        "s.sendall(b'GET /v1/status HTTP/1.1\\r\\nHost: ramnet\\r\\n\\r\\n')\n"
+        "print(s.makefile().read())"
+    )
+    done = subprocess.run(
+        ["python3", "-c", program, path], capture_output=True, text=True, check=True, user=user,
+        group=user, extra_groups=[],
+    )  # fmt: skip
+    return json.loads(done.stdout.partition("\n\n")[2])
+
+
+def _flooding(path: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        ["python3", "-c", _FLOOD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        user=NOBODY, group=NOBODY, extra_groups=[],
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+def test_ten_thousand_connections_of_one_user_hurt_nobody_else() -> None:
+    """Neither root nor another user, while they are made and while they are held."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder, "control.sock")
+
+        def client() -> list[Any]:
+            answers = []
+            with contextlib.ExitStack() as stack:
+                flood = [stack.enter_context(_flooding(path)) for _ in range(10)]
+                for _ in ("while they are made", "while they are held"):
+                    assert [f.stdout.readline() for f in flood if f.stdout] == [b"\n"] * 10
+                    answers.append(ask(path, "GET", "/v1/status"))
+                    answers.append(ask_as(NOBODY - 1, path))
+                answers.append(curl(path, "http://ramnet/v1/status", user=NOBODY - 1)[1])
+            return answers
+
+        assert serve(path, client) == [{"state": "enforcing"}] * 5
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+@pytest.mark.parametrize(
+    ("user", "group", "further", "answer"),
+    [
+        (0, 0, [], (200, {"state": "down"})),
+        (NOBODY, 4711, [], (403, {"error": "only root may do that"})),
+        (NOBODY, NOBODY, [4711], (403, {"error": "only root may do that"})),
+        (NOBODY, NOBODY, [], (403, {"error": "only root may do that"})),
+    ],
+    ids=["root", "by its own group", "by a further group", "anybody"],
+)
+def test_down_is_for_root_and_not_for_the_group(
+    monkeypatch: pytest.MonkeyPatch,
+    user: int,
+    group: int,
+    further: list[int],
+    answer: tuple[int, Any],
+) -> None:
+    monkeypatch.setattr(grp, "getgrnam", lambda _: grp.struct_group(("ramnet", "x", 4711, [])))
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder, "control.sock")
+        down = ["-X", "POST", "http://ramnet/v1/down"]
+        assert serve(path, lambda: curl(path, *down, user=user, group=group, further=further)) == (
+            answer
+        )
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
 @pytest.mark.parametrize(
     ("user", "group", "further", "code"),
@@ -255,6 +347,21 @@ def test_a_body_arrives_whole(path: Path, size: int) -> None:
 def test_a_body_that_is_too_long_is_refused(path: Path) -> None:
     with pytest.raises((RamnetError, NotRunningError)):
         serve(path, lambda: ask(path, "POST", "/v1/change", b"x" * (control.MAX_BODY + 1)))
+
+
+def test_the_commands_wait_for_a_place_among_those_who_wait(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as crowd:
+        listener.bind(str(path))
+        listener.listen(0)
+        with pytest.raises(BlockingIOError):
+            while True:
+                one = crowd.enter_context(socket.socket(socket.AF_UNIX))
+                one.setblocking(False)
+                one.connect(str(path))
+        began = time.monotonic()
+        with pytest.raises(NotRunningError, match="does not answer"):
+            ask(path, "GET", "/v1/status", time_limit=0.3)
+        assert time.monotonic() - began >= 0.3
 
 
 def test_a_stale_socket_is_replaced(path: Path) -> None:

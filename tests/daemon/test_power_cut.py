@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ramnet.daemon import memfd
-from ramnet.daemon.policy_keeper import write_whole
+from ramnet.daemon.kept import write_whole
 from ramnet.trust import files
 
 _KILLED = """
@@ -33,7 +33,7 @@ def watch(owner, name, half=False):
 watch(os, "open"); watch(os, "sendfile", half=True); watch(os, "fsync"); watch(Path, "replace")
 if way == "memfd":
     from ramnet.daemon import memfd
-    from ramnet.daemon.policy_keeper import write_whole
+    from ramnet.daemon.kept import write_whole
     fd = memfd.create("x")
     os.write(fd, b"new" * 1000)
     write_whole(path, fd)

@@ -11,11 +11,12 @@ import pytest
 
 from ramnet.audit import read_events
 from ramnet.daemon.client import ask
+from ramnet.daemon.status import NOT_ENFORCED
 from ramnet.errors import NotRunningError
 from ramnet.ruleset import GATE_UID
 from tests.lab.processes import wait_until
 
-from .conftest import PATIENCE, Bench
+from .conftest import PATIENCE, POLICY, Bench
 
 
 def wait_gone(pid: int) -> None:
@@ -47,6 +48,7 @@ def test_it_enforces_and_tells_the_service_manager(bench: Bench) -> None:
         "intact": True,
         "problem": None,
         "refused_packets": {"tcp": 3, "udp": 2, "other": 1},
+        "restores": 0,
     }
 
 
@@ -130,6 +132,37 @@ def test_down_takes_the_rules_away_and_ends_the_service(bench: Bench) -> None:
     assert bench.rules() == ["install", "remove", "close"]
     with pytest.raises(NotRunningError):
         ask(bench.control, "GET", "/v1/status")
+
+
+def test_a_policy_that_is_not_enforced_is_said_loudly(bench: Bench) -> None:
+    run = bench.start()
+    run.wait_for("enforcing")
+    bench.write_policy(2, POLICY + "enforce = false\n")
+    run.wait_for("auditing")
+    document = ask(bench.control, "GET", "/v1/status")
+    assert document["state"] == "auditing"
+    assert document["policy"]["enforced"] is False
+    assert NOT_ENFORCED in document["warnings"]
+    told = bench.notified.recv(1000).decode()
+    while "STATUS=auditing" not in told:
+        told = bench.notified.recv(1000).decode()
+    bench.write_policy(3)
+    run.wait_for("enforcing")
+    document = ask(bench.control, "GET", "/v1/status")
+    assert (document["state"], document["policy"]["enforced"]) == ("enforcing", True)
+    assert NOT_ENFORCED not in document["warnings"]
+
+
+def test_a_service_that_begins_with_such_a_policy_is_ready_and_auditing(bench: Bench) -> None:
+    bench.write_policy(1, POLICY + "enforce = false\n")
+    run = bench.start()
+    run.wait_for("auditing")
+    assert bench.notified.recv(1000).decode().split("\n") == ["READY=1", "STATUS=auditing"]
+    gate = bench.ask_gate()
+    os.kill(gate["pid"], signal.SIGKILL)
+    run.wait_for("everything is refused until it is back")
+    run.wait_for("auditing")  # not enforcing, for no moment
+    assert not any(said.endswith(": enforcing") for said in run.said)
 
 
 def test_a_second_service_is_refused(bench: Bench) -> None:

@@ -3,19 +3,28 @@
 import asyncio
 import json
 import os
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+import trustme
 
-from ramnet.config import Config, Scope, Session
+from ramnet.config import Config, Denial, Proxy, Resolver, Scope, Session
 from ramnet.daemon.client import ask
+from ramnet.daemon.fetch_order import Order
+from ramnet.daemon.fetching import send
 from ramnet.daemon.session_keeper import SessionKeeper
 from ramnet.errors import RamnetError
-from ramnet.trust.session import Claims
+from ramnet.gate.spec import GateSpec, Surroundings
+from ramnet.trust.session import Claims, Kept, Rules
 from tests.lab.processes import wait_until
+from tests.trust import test_slow_servers as slow_servers
 from tests.trust.issuer import AUDIENCE, ISSUER, Issuer
+from tests.trust.server import Server
 
 from .conftest import PATIENCE, Bench, Running
 from .test_signed_policy import Fleet, authority, fleet
@@ -146,6 +155,31 @@ def test_a_session_outlives_a_restart(person: Person) -> None:
     assert person.gate()["allowed"] == ["docker.io"]
 
 
+def test_a_session_that_cannot_be_removed_is_over_all_the_same(person: Person) -> None:
+    run = person.start("refusing")
+    person.sign_in()
+    kept = person.bench.state / "session"
+    kept.unlink()
+    kept.mkdir()
+    assert person.sign_out()["state"] == "signed-out"
+    assert person.gate()["allowed"] == ["login.example"]
+    run.wait_for(f"cannot remove {kept}: Is a directory; remove it, or the session is back")
+
+
+@pytest.mark.parametrize(("kept_at", "good"), [(3700, True), (7300, False), (0, False)])
+def test_a_clock_that_is_behind_neither_ends_nor_revives_a_session(
+    person: Person, kept_at: float, good: bool
+) -> None:
+    """A token for an hour, an hour from now by this clock; kept in it, after it, before it."""
+    now = int(time.time())
+    token = person.issuer.token(nbf=now + 3600, exp=now + 7200)
+    file = person.bench.state / "session"
+    file.parent.mkdir()
+    file.write_bytes(msgspec.msgpack.encode(Kept(token, person.issuer.jwks)))
+    os.utime(file, (now + kept_at, now + kept_at))
+    person.start("signed in: dev@acme.example" if good else "session ended: the token is not")
+
+
 def test_a_kept_session_is_verified_again(person: Person) -> None:
     run = person.start("refusing")
     person.sign_in()
@@ -196,9 +230,86 @@ def test_groups_have_their_policies_and_keys_may_be_fetched(fleet: Fleet, issuer
     person.sign_in()
     assert person.gate()["allowed"] == ["docker.io", "dev.example"]
     assert person.status()["policy"]["signed"]["groups"] == ["dev"]
-    fleet.site.server.down = True
-    person.sign_out()  # without the server, what the group had is gone all the same
+    server = fleet.site.server
+    asked = len(server.asked)
+    server.go.clear()
+    with ThreadPoolExecutor(1) as other:
+        signing_out = other.submit(person.sign_out)
+        wait_until("the question", lambda: len(server.asked) > asked, PATIENCE)
+        assert person.gate()["allowed"] == ["docker.io"]  # before the server has answered
+        server.down = True
+        server.go.set()
+        assert signing_out.result()["state"] == "signed-out"
     assert person.gate()["allowed"] == ["docker.io"]
+
+
+def test_keys_that_cannot_be_had_change_nothing(fleet: Fleet, issuer: Issuer) -> None:
+    """Garbage, too much, none at all, elsewhere, nowhere: who is signed in stays so."""
+    person, server = Person(fleet.bench, issuer), fleet.site.server
+    (server.folder / "jwks.json").write_bytes(issuer.jwks)
+    fleet.configure(extra_tables=person.session("enforce = true", f"{server.url}/jwks.json"))
+    person.start("refusing")
+    person.sign_in()
+    before = person.status()["session"]
+    _refused(person, server, b"<html>sign in to this hotel</html>", "the issuer's keys are no key")
+    _refused(person, server, b'{"keys": [7]}', "the issuer's keys are no key set")
+    _refused(person, server, b'{"keys": []}', "No keys to import")
+    _refused(person, server, Issuer().jwks, "the token is not accepted")
+    _refused(person, server, b" " * (2 << 20), r"jwks\.json: .*exceeding the maximum")
+    server.lies.clear()
+    (server.folder / "elsewhere.json").write_bytes(issuer.jwks)
+    server.moved["jwks.json"] = "/elsewhere.json"
+    _refused(person, server, None, r"jwks\.json: the server says 302 and would send us elsewhere")
+    server.moved.clear()
+    server.down = True
+    _refused(person, server, None, r"jwks\.json: the server says 503")
+    assert person.status()["session"] == before
+    assert person.gate()["allowed"] == ["docker.io"]
+
+
+def _refused(person: Person, server: Server, keys: bytes | None, words: str) -> None:
+    if keys is not None:
+        server.lies["jwks.json"] = keys
+    with pytest.raises(RamnetError, match=words):
+        person.sign_in(sub="somebody else")
+
+
+def test_keys_that_come_drop_by_drop_are_given_up(issuer: Issuer, authority: trustme.CA) -> None:
+    """By the child that asks for them, when its time is over."""
+    rules = Rules(ISSUER, AUDIENCE, ["RS256"], "organizations", "groups")
+    spec = GateSpec("dockerd", Resolver(), Proxy(), Denial(), None, None, "/dev/null", None, None)
+    with tempfile.TemporaryDirectory() as folder, slow_servers.serving(
+        slow_servers.in_the_head, authority
+    ) as url:  # fmt: skip
+        Path(folder).chmod(0o755)
+        ca = Path(folder, "ca.pem")
+        ca.write_bytes(authority.cert_pem.bytes())
+        order = Order(
+            task="token", url=url, root=b"", groups=[], now=time.time(), seconds=1.0, ca=str(ca),
+            spec=spec, surroundings=Surroundings([], {}, "", []), token=issuer.token(),
+            rules=rules,
+        )  # fmt: skip
+        fetched = asyncio.run(send(order, kept=None, way=None))
+    fetched.close()
+    assert fetched.report.claims is None
+    assert fetched.report.error == f"{url}: it took too long"
+
+
+def test_signing_in_and_out_fetch_at_once(fleet: Fleet, issuer: Issuer) -> None:
+    """Whatever the groups: there is no other question for a day."""
+    person = Person(fleet.bench, issuer)
+    fleet.configure(extra_tables=person.session("enforce = true"))
+    person.start("refusing")
+    fleet.site.publish(2)
+    person.sign_in(groups=[])
+    assert person.gate()["version"] == 2
+    fleet.site.publish(3)
+    person.sign_out()
+    assert fleet.site.server.asked[-1].endswith(".policy.toml")
+    fleet.site.server.down = True
+    person.sign_in(groups=[])  # what was brought last is in force, and the session as well
+    assert person.gate()["version"] == 3
+    assert person.status()["policy"]["error"] is not None
 
 
 def test_who_may_change(person: Person) -> None:
@@ -253,6 +364,7 @@ def test_keys_that_do_not_come_keep_no_session_alive(
             settings, admission, use_groups=use_groups, way_out=lambda: None, tell=lambda _: None
         )
         monkeypatch.setattr(keeper, "_send", send)
+        monkeypatch.setattr(keeper, "_order", lambda *_: None)
         keeper.claims = Claims("dev", [], [], time.time() - 1)
         signing = [asyncio.create_task(keeper.sign_in(b'{"token": "x"}')) for _ in range(3)]
         watching = asyncio.create_task(keeper.watch())

@@ -17,9 +17,12 @@ import trustme
 
 from ramnet.daemon.client import ask
 from ramnet.errors import RamnetError
+from ramnet.trust.names import BASE
+from ramnet.trust.publisher import Lifetimes, Repository
 from tests.lab.processes import wait_until
+from tests.trust import test_attacks as attacks
 from tests.trust.server import serving
-from tests.trust.site import Site
+from tests.trust.site import Site, policy
 
 from .conftest import PATIENCE, Bench, Running
 from .connect_proxy import connect_proxy
@@ -161,19 +164,87 @@ def test_without_server_and_memory_everything_is_refused(fleet: Fleet) -> None:
     assert fleet.version() == 1
 
 
-def test_an_attack_leaves_the_last_good_policy_and_an_event(fleet: Fleet) -> None:
-    old = fleet.site.save("old")
+def test_a_server_that_fails_is_asked_less_and_refresh_asks_at_once(fleet: Fleet) -> None:
+    fleet.configure(refresh="24h")
+    fleet.site.server.down = True
+    run = fleet.start("there is no policy: everything is refused")
+    fleet.site.server.down = False
+    run.wait_for("enforcing")  # by itself, and not in a day
+    assert fleet.status()["policy"]["signed"]["failures"] == 0
+    fleet.site.server.down = True
+    for failures in range(1, 7):
+        with pytest.raises(RamnetError, match="503"):
+            fleet.refresh()
+        assert fleet.status()["policy"]["signed"]["failures"] == failures
+    fleet.site.server.down = False
     fleet.site.publish(2)
-    fleet.start()
-    shutil.rmtree(fleet.site.server.folder)
-    shutil.copytree(old, fleet.site.server.folder)
-    with pytest.raises(RamnetError, match=r"rollback: timestamp\.json"):
-        fleet.refresh()
+    asked = len(fleet.site.server.asked)
+    assert fleet.version() == 1  # it backs off: 80 seconds at the least
+    assert len(fleet.site.server.asked) == asked
+    assert fleet.refresh()["version"] == 2
     assert fleet.version() == 2
-    assert fleet.status()["policy"]["signed"]["attack"] == "rollback"
-    [event] = [e for e in fleet.events() if e["verdict"] == "refused"]
-    assert "rollback: timestamp.json" in event["reason"]
-    assert "the policy in force stays" in event["reason"]
+    assert fleet.status()["policy"]["signed"]["failures"] == 0
+
+
+def expired(site: Site) -> None:
+    """All that is offered is new and well signed; what names the documents had its time."""
+    keys = site.keys
+    Repository(site.server.folder, keys, Lifetimes(targets=-1)).publish({BASE: policy(4)})
+
+
+ATTACKS = {
+    attacks.rollback: "rollback",
+    attacks.mix_and_match: "mix-and-match",
+    attacks.stolen_snapshot_key: "mix-and-match",
+    expired: "expired",
+    attacks.wrong_signature: "wrong signature",
+    attacks.oversized: "oversized",
+    attacks.truncated: "truncated",
+    attacks.not_json: "not JSON",
+}
+
+
+def test_each_attack_leaves_the_last_good_policy_and_an_event(fleet: Fleet) -> None:
+    """One machine meets them one after the other; the last one is that nothing happens any more."""
+    site = fleet.site
+    site.save("old")
+    site.publish(2)
+    fleet.start()
+    site.publish(3)
+    newest = site.save("newest")
+    for attack, name in ATTACKS.items():
+        attack(site)
+        _refused(fleet, name, version=2)
+        shutil.rmtree(site.server.folder)
+        shutil.copytree(newest, site.server.folder)
+        site.server.lies.clear()
+        site.server.cut.clear()
+    assert fleet.refresh()["version"] == 3  # it was the attacks that were refused
+    expiry = _publish_for_seconds(fleet, 4)
+    wait_until("its expiry", lambda: time.time() > expiry, PATIENCE)
+    _refused(fleet, "freeze", version=4)
+
+
+def _refused(fleet: Fleet, name: str, version: int) -> None:
+    with pytest.raises(RamnetError, match=f"{name}: "):
+        fleet.refresh()
+    assert fleet.version() == version
+    assert fleet.status()["policy"]["signed"]["attack"] == name
+    event = fleet.events()[-1]
+    assert event["verdict"] == "refused"
+    assert event["reason"].startswith(f"policy refused: {name}: ")
+    assert event["reason"].endswith("; the policy in force stays")
+
+
+def _publish_for_seconds(fleet: Fleet, version: int) -> float:
+    """Have a machine take what expires in seconds; returns when, in Unix time."""
+    for _ in range(5):  # more than once only where this machine takes seconds for a fetch
+        fleet.site.publish(version, days=4 / 86400)
+        expiry = time.time() + 5  # of whole seconds
+        with contextlib.suppress(RamnetError):
+            fleet.refresh()
+            return expiry
+    raise AssertionError("no fetch was quick enough")
 
 
 def test_a_signed_document_that_cannot_be_read_is_not_taken(fleet: Fleet) -> None:
@@ -213,11 +284,7 @@ def test_what_was_kept_is_verified_at_the_start(fleet: Fleet, damage: str) -> No
 def test_beyond_grace(fleet: Fleet, on_stale: str, version: int) -> None:
     fleet.configure(f'grace = "1s"\non_stale = "{on_stale}"')
     run = fleet.start()
-    for _ in range(5):  # more than once only where this machine takes seconds for a fetch
-        fleet.site.publish(1, days=4 / 86400)
-        with contextlib.suppress(RamnetError):
-            fleet.refresh()
-            break
+    _publish_for_seconds(fleet, 1)
     fleet.site.server.down = True
     run.wait_for("the policy is overdue")
     if on_stale == "refuse":

@@ -19,11 +19,14 @@ from ramnet.ruleset import (
     Exemption,
     GateIdentity,
     Members,
+    Ports,
     Situation,
+    cover,
     render_table,
 )
 from ramnet.ruleset.hold import Held, Means, render_texts
 from tests.lab.host import Host
+from tests.unit.ruleset.cover_rows import COVER, COVERED, OWN
 from tests.unit.ruleset.rows import CHRONY, USUAL
 
 FOLDER = Path(__file__).parents[1] / "unit" / "ruleset" / "golden"
@@ -82,6 +85,7 @@ ALL: dict[Path, Golden] = {
         ),
         "anyip": Golden(render_table(_ANYIP)),
         "anyip-least": Golden(render_table(replace(_ANYIP, capabilities=_LEAST))),
+        "cover": Golden(cover.render_table(COVER, SITUATION, Ports(929, 930), COVERED, OWN), COVER),
         "hold": Golden(_hold(_HELD)),
         "hold-cgroup": Golden(
             _hold(_HELD._replace(table="ramnet_docker", cgroup=CGROUP), cgroup=True),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ramnet.kernel import cgroup
 from ramnet.kernel.cgroup import cgroup2_mount
 from ramnet.kernel.enforcer import Enforcer
 from ramnet.kernel.hold import HeldScope, Orders, hold, read_orders, release
@@ -303,12 +304,19 @@ socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"leak", (sys.argv[2], 5
 """
 
 
-def test_a_cgroup_is_held_alone(hosts: Hosts, tmp_path: Path, wire: Wire) -> None:
+@pytest.mark.parametrize("root", ["", "ramnet-test-wsl/systemd/"])
+def test_a_cgroup_is_held_alone(
+    hosts: Hosts, tmp_path: Path, wire: Wire, monkeypatch: pytest.MonkeyPatch, root: str
+) -> None:
+    """Also where init, and so the scope, is below the root of the tree."""
     mount = cgroup2_mount()
     if mount is None:
         pytest.skip("there is no cgroup2")
     name = f"ramnet-test-{tmp_path.name}-{hosts[0].pid}"
     wanted = HeldScope("in-cgroup", hosts[0].network_path, name)
+    name = f"{root}{name}"
+    (tmp_path / "init").write_text(f"0::/{root}init.scope\n")
+    monkeypatch.setattr(cgroup, "_INIT", tmp_path / "init")
     told: list[str] = []
     assert hold(Orders([wanted], tmp_path / "lock"), told.append) == 0
     try:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ramnet.config import Config, Scope
+from ramnet.kernel import cgroup
 from ramnet.kernel import enforcer as enforcer_module
 from ramnet.kernel.cgroup import cgroup2_mount
 from ramnet.kernel.enforcer import Enforcer
@@ -119,6 +120,21 @@ def test_the_means_are_the_ones_asked_for(scoped: Scoped) -> None:
     said = scoped.enforcer.describe()
     assert said["scoping"] == scoped.means
     assert scoped.enforcer.table == "ramnet_scope_0"
+
+
+def test_a_slice_is_where_init_has_its_slices(
+    make_scoped: MakeScoped, wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As systemd in a distribution of WSL has them: below the distribution's own cgroup."""
+    root = f"{ROOM}.wsl/distro-1/systemd"
+    (tmp_path / "init").write_text(f"0::/{root}/init.scope\n")
+    monkeypatch.setattr(cgroup, "_INIT", tmp_path / "init")
+    scoped = make_scoped()
+    scoped.install()
+    path = CGROUP if scoped.means == "net_cls" else f"{root}/{CGROUP}"
+    assert scoped.enforcer.describe()["cgroup"] == path
+    assert scoped.member(path).send(socket.AF_INET, FAR4, 443) == "refused"
+    assert not wire.sent()
 
 
 @BOTH

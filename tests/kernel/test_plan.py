@@ -45,24 +45,35 @@ def vm(tmp_path: Path) -> Iterator[Host]:
 
 
 @pytest.mark.parametrize(
-    ("without", "cgroup"),
+    ("without", "cgroup", "containers"),
     [
-        ("", None),
-        ("owner", None),
-        ("", f"ramnet-test-{os.getpid()}.plan"),
-        ("socket_cgroupv2", f"ramnet-test-{os.getpid()}.plan"),
-        ("nat_redirect", None),
-        ("nat_redirect,route_chain,sets,ct,reject,counter,policy_routing6", None),
+        ("", None, []),
+        ("owner", None, []),
+        ("", f"ramnet-test-{os.getpid()}.plan", []),
+        ("socket_cgroupv2", f"ramnet-test-{os.getpid()}.plan", []),
+        ("nat_redirect", None, []),
+        ("nat_redirect,route_chain,sets,ct,reject,counter,policy_routing6", None, []),
+        ("", None, ["buildx", "bridge:builders0"]),
+        ("", f"ramnet-test-{os.getpid()}.plan", ["kind"]),
     ],
-    ids=["redirect", "anybody's", "cgroup2", "net_cls", "anyip", "anyip-least"],
+    ids=[
+        "redirect",
+        "anybody's",
+        "cgroup2",
+        "net_cls",
+        "anyip",
+        "anyip-least",
+        "cover",
+        "cover-cgroup2",
+    ],
 )
 def test_what_is_printed_is_what_is_applied(
     vm: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    without: str, cgroup: str | None,
+    without: str, cgroup: str | None, containers: list[str],
 ) -> None:  # fmt: skip
     """Before anything stands, and again where all of it does."""
     monkeypatch.setenv(WITHOUT, without)
-    scope = Scope(name="vm", netns=vm.network_path, cgroup=cgroup)
+    scope = Scope(name="vm", netns=vm.network_path, cgroup=cgroup, containers=containers)
     config = Config(
         policy="/none", scopes=[scope], proxy=Proxy(explicit=["127.0.0.1:3128"]),
         control_socket=str(tmp_path / "run/control.sock"),
@@ -83,8 +94,11 @@ def test_what_is_printed_is_what_is_applied(
                     enforcer.install()
                     enforcer.close()
                 whole = [text for text in applied if "chain output {" in text]
+                beside = [text for text in applied if "iifname @whole" in text]
                 assert whole
-                assert [planned.partition("# ")[0]] * len(whole) == whole
+                assert len(beside) == bool(containers)
+                text = planned.partition("# ")[0]
+                assert [text] * len(whole) == [each + "".join(beside) for each in whole]
                 applied.clear()
     finally:
         Enforcer(config, scope).remove()

@@ -42,6 +42,7 @@ FILES_ALLOWED = _site("files.allowed.example", 15)
 FILES_BLOCKED = _site("files.blocked.example", 16)
 GIT_ALLOWED = _site("git.allowed.example", 17)
 GIT_BLOCKED = _site("git.blocked.example", 18)
+POLICY_SERVER = _site("policy.acme.example", 19)
 
 SITES = (
     REGISTRY_ALLOWED,
@@ -53,6 +54,7 @@ SITES = (
     FILES_BLOCKED,
     GIT_ALLOWED,
     GIT_BLOCKED,
+    POLICY_SERVER,
 )
 
 #: What the vm's resolver answers for any name that it does not know.

@@ -10,11 +10,12 @@ import hashlib
 import http.client
 import io
 import json
+import os
 import platform
 import socket
 import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,7 +67,16 @@ def make_image(label: str) -> Image:
     """Make an image of two layers: busybox, and a file /label that tells images apart."""
     links = {f"bin/{applet}": "busybox" for applet in _APPLETS}
     base = _layer(_busybox(), links)
-    layers = [base, _layer({"label": f"{label}\n".encode()}, {})]
+    return _describe([base, _layer({"label": f"{label}\n".encode()}, {})])
+
+
+def make_large_image(layers: int, size: int) -> Image:
+    """Make an image of `layers` layers, `size` bytes each, that no compression makes smaller."""
+    random = (_layer({f"file-{number}": os.urandom(size)}, {}) for number in range(layers))
+    return _describe(list(random), compress_level=0)
+
+
+def _describe(layers: Sequence[bytes], compress_level: int = 1) -> Image:
     config = json.dumps({
         "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
@@ -74,7 +84,7 @@ def make_image(label: str) -> Image:
         "rootfs": {"type": "layers", "diff_ids": [digest(layer) for layer in layers]},
         "history": [{"created_by": "the ramnet lab"}] * len(layers),
     }).encode()  # fmt: skip
-    blobs = [gzip.compress(layer, compresslevel=1, mtime=0) for layer in layers]
+    blobs = [gzip.compress(layer, compresslevel=compress_level, mtime=0) for layer in layers]
 
     def describe(blob: bytes, media_type: str) -> dict[str, str | int]:
         return {"mediaType": media_type, "size": len(blob), "digest": digest(blob)}

@@ -11,6 +11,7 @@ from tests.lab.addresses import (
     FILES_BLOCKED,
     GIT_ALLOWED,
     GIT_BLOCKED,
+    POLICY_SERVER,
     Site,
 )
 from tests.lab.certificates import Authority, KeyPair
@@ -89,7 +90,7 @@ class WebServer:
             servers.append(self._server(registry.site.name, _PROXY.format(port=registry.port)))
             if registry.blobs_redirected:
                 servers.append(self._server(CDN.name, f"root {registry.storage};"))
-        servers += [self._files(site) for site in (FILES_ALLOWED, FILES_BLOCKED)]
+        servers += [self._files(site) for site in (FILES_ALLOWED, FILES_BLOCKED, POLICY_SERVER)]
         servers += self._git((GIT_ALLOWED, GIT_BLOCKED))
         path = self._directory / "nginx.conf"
         temporary = " ".join(f"{k}_temp_path {self._directory}/{k};" for k in _TEMPORARY)

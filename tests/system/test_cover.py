@@ -13,8 +13,9 @@ from functools import partial
 import pytest
 
 from ramnet.ruleset import cover
-from tests.lab import Capture, Docker, Lab, Packets, Ramnet
+from tests.lab import Capture, Docker, Lab, Packets, Ramnet, policy_text
 from tests.lab import addresses as at
+from tests.lab.host import Host
 from tests.lab.processes import Result, wait_until
 from tests.lab.service import DEFAULT_CONFIG
 from tests.system.conftest import POLICY, sentence, stray
@@ -25,7 +26,8 @@ BUILDKIT = "moby/buildkit:buildx-stable-1"
 PLAIN = f"{at.REGISTRY_ALLOWED.name}/{at.IMAGE}"
 BUILDER = "buildx_buildkit_x0"
 COVERED = 'netns = "self"\ncontainers = ["buildx", "kind", "label:cover=yes", "bridge:builders0"]\n'
-CONFIG = DEFAULT_CONFIG.replace('netns = "self"\n', COVERED)
+SECOND = '[[scope]]\nname = "second"\nnetns = "/run/second"\ncontainers = ["buildx"]\n'
+CONFIG = DEFAULT_CONFIG.replace('netns = "self"\n', COVERED) + SECOND
 FETCH = (
     "for i in 1 2 3 4 5 6 7 8; do (echo 'GET / HTTP/1.0'; echo; sleep 0.1) | nc -w 1 {} 80; done; "
     "sleep 600"
@@ -47,6 +49,8 @@ def covering(lab: Lab, service: Ramnet) -> Iterator[Ramnet]:
     docker.run("network", "create", "--ipv6", "--subnet", "2001:db8:d::/64", "two").check()
     name = "com.docker.network.bridge.name=builders0"
     docker.run("network", "create", "--opt", name, "whole").check()
+    docker.vm.run(["touch", "/run/second"]).check()
+    docker.vm.run(["unshare", "--net=/run/second", "ip", "link", "set", "lo", "up"]).check()
     service.start(POLICY, config=CONFIG)
     wait_until("Docker was asked", lambda: _cover(service)["problem"] is None, 20)
     yield service
@@ -55,11 +59,12 @@ def covering(lab: Lab, service: Ramnet) -> Iterator[Ramnet]:
     docker.forget()
     for network in ("two", "whole"):
         docker.run("network", "rm", network)
+    docker.vm.run(["umount", "/run/second"]).check()
 
 
 def _cover(service: Ramnet) -> dict[str, object]:
-    (scope,) = service.status()["scopes"]
-    found: dict[str, object] = scope["cover"]
+    first, _ = service.status()["scopes"]
+    found: dict[str, object] = first["cover"]
     return found
 
 
@@ -181,6 +186,57 @@ def _addresses(service: Ramnet) -> list[str]:
     return list(dict(_cover(service)["addresses"]).values())  # type: ignore[call-overload]
 
 
+def test_over_ipv6_and_by_a_new_policy(covering: Ramnet, docker: Docker, capture: Capture) -> None:
+    start(docker, "buildx_buildkit_six0", BUILDKIT, "--network", "two")
+    six = [*inside(docker, "buildx_buildkit_six0"), "curl", "-6sf", "--max-time", "10"]
+    allowed, refused = (
+        [*six, f"http://{site.name}/hello.txt"] for site in (at.FILES_ALLOWED, at.FILES_BLOCKED)
+    )
+    assert docker.vm.run(allowed).ok
+    assert not docker.vm.run(refused).ok
+    covering.set_policy(policy_text(at.REGISTRY_ALLOWED.name, at.FILES_BLOCKED.name))
+    assert not docker.vm.run(allowed).ok
+    assert docker.vm.run(refused).ok
+    covering.set_policy(POLICY)
+    assert docker.vm.run(allowed).ok
+    capture.clear()
+    assert not docker.vm.run(refused).ok
+    assert not stray(capture)
+    remove(docker, "buildx_buildkit_six0")
+
+
+def test_its_published_port_is_reached_and_opens_nothing(
+    covering: Ramnet, lab: Lab, docker: Docker, capture: Capture
+) -> None:
+    name, served = "buildx_buildkit_pub0", "while true; do echo served | nc -l -p 80; done"
+    start(docker, name, BUILDKIT, "--publish", "8088:80", command=served)
+
+    def reached(host: Host, address: str) -> bool:
+        read = f"import socket; print(socket.create_connection(('{address}', 8088), 3).recv(9))"
+        return "served" in host.run([sys.executable, "-c", read]).out
+
+    wait_until("from afar", lambda: reached(lab.inet, at.VM_IPV4), 20)
+    wait_until("from here", lambda: reached(lab.vm, "127.0.0.1"), 20)
+    capture.clear()
+    assert not fetch(docker, name, BY_ADDRESS).ok
+    assert not stray(capture)
+    remove(docker, name)
+
+
+def test_a_second_scope_has_a_table_of_its_own(
+    covering: Ramnet, docker: Docker, capture: Capture
+) -> None:
+    _, second = covering.status()["scopes"]
+    assert second["rules"]["intact"]
+    assert "no dockerd in this scope's network namespace is in view" in second["cover"]["problem"]
+    enter = ["nsenter", "--net=/run/second", "nft", "list", "table", "inet"]
+    assert docker.vm.run([*enter, "ramnetcover_second"]).ok
+    assert not docker.vm.run([*enter, "ramnetcover_dockerd"]).ok
+    planned = covering.command("rules").check().out
+    for table in ("ramnetcover_dockerd", "ramnetcover_second"):
+        assert f"table inet {table} {{" in planned
+
+
 def test_killed_it_stays_closed_for_new_ones_too(
     covering: Ramnet, docker: Docker, capture: Capture
 ) -> None:
@@ -244,6 +300,14 @@ def test_the_address_of_a_covered_one_is_free_again(
 def _address(docker: Docker, name: str) -> str:
     form = "{{.NetworkSettings.IPAddress}}"
     return docker.run("inspect", "--format", form, name).check().out.strip()
+
+
+def test_after_a_restart_of_dockerd(covering: Ramnet, docker: Docker, capture: Capture) -> None:
+    docker.restart()
+    start(docker, BUILDER, BUILDKIT, command=FETCH.format(at.FILES_BLOCKED.ipv4))
+    assert sentence(at.FILES_BLOCKED.name) in said(docker, BUILDER, BLOCKED)
+    assert not stray(capture)
+    remove(docker, BUILDER)
 
 
 def test_a_whole_bridge_and_a_flush_of_the_rules(

@@ -22,11 +22,13 @@ from typing import NamedTuple
 import trustme
 from tuf.api.exceptions import DownloadHTTPError
 
+from ramnet.daemon.schedule import Schedule
 from ramnet.trust.client import Source, fetch
 from ramnet.trust.fetcher import HttpsFetcher
-from ramnet.trust.keys import KeyFolder, generate
+from ramnet.trust.keys import KeyFolder
 from ramnet.trust.names import BASE
 from ramnet.trust.publisher import Repository
+from ramnet.trust.roots import generate
 
 _NGINX = """
 daemon off; master_process off; pid {folder}/pid; error_log stderr crit;
@@ -53,7 +55,7 @@ class Server:
     def __init__(self, folder: Path, entries: int) -> None:
         self.folder = folder
         self._keys, self._entries = KeyFolder(folder / "keys"), entries
-        self.root = generate(self._keys).to_bytes()
+        self.root = generate(self._keys).root.to_bytes()
         authority = trustme.CA()
         issued = authority.issue_cert("127.0.0.1")
         issued.private_key_pem.write_to_path(str(folder / "key"))
@@ -131,11 +133,11 @@ def machine(server: Server, cost: Cost) -> int:
 def staleness(machines: int, refresh: float) -> Sequence[float]:
     """Seconds from a publication to each machine's next fetch, in virtual time."""
     chance = random.Random(7)
-    found = []
+    schedule, found = Schedule(refresh, chance.uniform), []
     for _ in range(machines):
         at = chance.uniform(0, refresh)  # when it was started
         while at < 50 * refresh:
-            at += refresh * chance.uniform(0.9, 1.0)
+            at += schedule.wait()
         found.append(at - 50 * refresh)
     return sorted(found)
 

@@ -24,7 +24,12 @@ class Server:
         self.lies: dict[str, bytes] = {}
         self.cut: set[str] = set()
         """File names of which less comes than is announced."""
+        self.moved: dict[str, str] = {}
+        """File names for which clients are sent elsewhere."""
         self.down = False
+        self.go = threading.Event()
+        """While it is not set, nobody is answered."""
+        self.go.set()
         self.asked: list[str] = []
         self.not_modified = 0
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -52,11 +57,15 @@ class Server:
 
             def do_GET(self) -> None:
                 server.asked.append(self.path)
+                server.go.wait(60)
                 name = self.path.rpartition("/")[2]
                 path = server.folder / self.path.lstrip("/")
                 body = server.lies.get(name)
                 if body is None and path.is_file():
                     body = path.read_bytes()
+                if name in server.moved:
+                    self._answer(302, b"", "", location=server.moved[name])
+                    return
                 if server.down or body is None:
                     self._answer(503 if server.down else 404, b"no", "")
                     return
@@ -67,8 +76,12 @@ class Server:
                     return
                 self._answer(200, body, etag, cut=name in server.cut)
 
-            def _answer(self, status: int, body: bytes, etag: str, *, cut: bool = False) -> None:
+            def _answer(
+                self, status: int, body: bytes, etag: str, *, cut: bool = False, location: str = ""
+            ) -> None:
                 self.send_response(status)
+                if location:
+                    self.send_header("Location", location)
                 self.send_header("Content-Length", str(len(body)))
                 if etag:
                     self.send_header("ETag", etag)

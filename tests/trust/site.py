@@ -9,9 +9,10 @@ from pathlib import Path
 from ramnet.trust.bundle import Bundle
 from ramnet.trust.client import Source, Verified, fetch, verify
 from ramnet.trust.fetcher import HttpsFetcher
-from ramnet.trust.keys import KeyFolder, generate
+from ramnet.trust.keys import KeyFolder
 from ramnet.trust.names import BASE
 from ramnet.trust.publisher import Lifetimes, Repository
+from ramnet.trust.roots import generate
 from tests.trust.server import Server
 
 
@@ -25,7 +26,7 @@ class Site:
     def __init__(self, folder: Path, server: Server, context: ssl.SSLContext) -> None:
         self.folder, self.server, self.context = folder, server, context
         self.keys = KeyFolder(folder / "keys")
-        self.root = generate(self.keys).to_bytes()
+        self.root = generate(self.keys).root.to_bytes()
         self.kept: Bundle | None = None
         self.fetcher: HttpsFetcher | None = None
         self.now = time.time()

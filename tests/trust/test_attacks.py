@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 
 import pytest
-from tuf.api.metadata import Metadata, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, Snapshot, Timestamp
 
 from ramnet.trust.attacks import RefusedError
-from ramnet.trust.keys import KeyFolder, generate
+from ramnet.trust.keys import KeyFolder
 from ramnet.trust.publisher import Repository
+from ramnet.trust.roots import generate
 from tests.trust.site import Site, policy
 
 DAY = 86400
@@ -24,6 +25,24 @@ def rollback(site: Site) -> None:
 def rollback_of_the_snapshot(site: Site) -> None:
     """A stolen timestamp key names the old snapshot again."""
     _sign_timestamp(site, snapshot=1)
+
+
+def stolen_snapshot_key(site: Site) -> None:
+    """Whoever has it, and the server, names the policy of before under the newest number."""
+    _sign_snapshot(site, "3.snapshot.json", targets=2)
+
+
+def stolen_snapshot_key_and_no_hash(site: Site) -> None:
+    """The same, and older still, where the timestamp is of a publisher that names no hash."""
+    _sign_timestamp(site, snapshot=3, hashed=False)
+    _sign_snapshot(site, "3.snapshot.json", targets=1)
+
+
+def stolen_snapshot_key_and_a_number_of_its_own(site: Site) -> None:
+    """A snapshot that no timestamp names is not looked at; what is named is still good."""
+    _sign_snapshot(site, "4.snapshot.json", targets=1)
+    site.metadata("3.snapshot.json").unlink()
+    site.metadata("4.snapshot.json").rename(site.metadata("3.snapshot.json"))
 
 
 def freeze(site: Site) -> None:
@@ -60,7 +79,7 @@ def wrong_signature(site: Site) -> None:
 def another_root(site: Site) -> None:
     """A next root that the one before has not signed."""
     keys = KeyFolder(site.folder / "evil")
-    root = generate(keys)
+    root = generate(keys).root
     root.signed.version = 2
     root.signatures.clear()
     root.sign(keys.signers("root")[0])
@@ -102,6 +121,9 @@ def wrong_role(site: Site) -> None:
     [
         (rollback, "rollback"),
         (rollback_of_the_snapshot, "rollback"),
+        (stolen_snapshot_key, "mix-and-match"),
+        (stolen_snapshot_key_and_no_hash, "rollback"),
+        (stolen_snapshot_key_and_a_number_of_its_own, "mix-and-match"),
         (freeze, "freeze"),
         (mix_and_match, "mix-and-match"),
         (mixed_targets, "mix-and-match"),
@@ -142,6 +164,16 @@ def test_without_an_attack_the_same_is_taken(site: Site) -> None:
     assert site.fetch().documents == [("policy.toml", policy(3))]
 
 
+def test_a_stolen_snapshot_key_gives_a_new_machine_no_old_policy(site: Site) -> None:
+    """One that has seen nothing yet, and knows no number that could fall."""
+    site.publish(1)
+    site.publish(2)
+    _sign_snapshot(site, "2.snapshot.json", targets=1)
+    with pytest.raises(RefusedError, match=r"^mix-and-match: 2\.snapshot\.json"):
+        site.fetch()
+    assert site.kept is None
+
+
 def test_an_old_repository_for_a_new_machine_is_expired(site: Site) -> None:
     site.publish(1)
     site.now += 8 * DAY
@@ -173,10 +205,20 @@ def _serve(site: Site, name: str) -> None:
     shutil.copytree(site.folder / name, site.server.folder)
 
 
-def _sign_timestamp(site: Site, *, snapshot: int, days: float = 7) -> None:
+def _sign_snapshot(site: Site, name: str, *, targets: int) -> None:
+    metadata = Metadata[Snapshot].from_file(str(site.metadata("2.snapshot.json")))
+    metadata.signed.version = int(name.partition(".")[0])
+    metadata.signed.meta["targets.json"] = MetaFile(targets)
+    metadata.sign(site.keys.signers("snapshot")[0])
+    site.metadata(name).write_bytes(metadata.to_bytes())
+
+
+def _sign_timestamp(site: Site, *, snapshot: int, days: float = 7, hashed: bool = True) -> None:
     path = site.metadata("timestamp.json")
     metadata = Metadata[Timestamp].from_file(str(path))
     metadata.signed.snapshot_meta.version = snapshot
+    if not hashed:
+        metadata.signed.snapshot_meta.hashes = None
     metadata.signed.version += 1
     metadata.signed.expires = metadata.signed.expires.replace(year=2040)
     metadata.sign(site.keys.signers("timestamp")[0])

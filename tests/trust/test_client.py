@@ -8,8 +8,8 @@ from tuf.ngclient import Updater
 from ramnet.errors import PolicyError
 from ramnet.trust.attacks import UnreachableError
 from ramnet.trust.bundle import pack, unpack
-from ramnet.trust.keys import rotate
 from ramnet.trust.names import BASE
+from ramnet.trust.roots import rotate
 from tests.trust.site import Site, policy
 
 DAY = 86400

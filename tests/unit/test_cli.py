@@ -15,6 +15,8 @@ from ramnet import cli
 from ramnet.audit import Event, EventLog, Redirect
 from ramnet.cli import service
 from ramnet.daemon import client
+from ramnet.policy import list_presets
+from tests.unit.policy.test_review import PLANTED
 
 POLICY = """
 version = 7
@@ -181,7 +183,9 @@ DOCUMENT: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize(("state", "code"), [("enforcing", 0), ("refusing", 1), ("starting", 1)])
+@pytest.mark.parametrize(
+    ("state", "code"), [("enforcing", 0), ("auditing", 1), ("refusing", 1), ("starting", 1)]
+)
 def test_status(machine: Machine, monkeypatch: pytest.MonkeyPatch, state: str, code: int) -> None:
     monkeypatch.setattr(client, "ask", lambda *_: {**DOCUMENT, "state": state})
     result = machine.run("status")
@@ -333,6 +337,29 @@ def test_policy_validate(machine: Machine, tmp_path: Path) -> None:
     assert document["valid"] is False
     assert [fault["line"] for fault in document["faults"]] == [1]
     assert machine.run("policy", "validate", str(tmp_path / "none")).exit_code == 1
+
+
+def test_policy_validate_names_every_planted_fault_with_its_line(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """The file of tests/unit/policy/test_review.py, by the command that an administrator types."""
+    policy, before = tmp_path / "policy.toml", tmp_path / "before.toml"
+    policy.write_text(PLANTED)
+    before.write_text("version = 6\n")
+    result = machine.run("policy", "validate", str(policy), "--replaces", str(before))
+    assert result.exit_code == 1
+    said = result.stdout.splitlines()
+    lines = [int(line.removeprefix(f"{policy}:").split(":")[0]) for line in said]
+    assert lines == [1, 3, 4, 5, 5, 7, 11, 14, 16, 19, 24]
+    assert len(set(lines)) >= 10
+
+
+def test_policy_validate_of_each_preset_is_clean(machine: Machine, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    for preset in list_presets():
+        policy.write_text(f"version = 1\npresets = ['{preset.example}']\n")
+        result = machine.run("policy", "validate", str(policy))
+        assert result.exit_code == 0, result.stdout
 
 
 def test_policy_validate_against_the_one_before(machine: Machine, tmp_path: Path) -> None:

@@ -104,6 +104,15 @@ def test_only_a_policy_and_a_scope_are_needed(tmp_path: Path) -> None:
         (LEAST + "[[exempt]]\nport = 0\n", "exempt[0].port: expected `int` >= 1"),
         (LEAST + '[[exempt]]\naddress = "a"\n', "exempt[0].address: 'a'"),
         (LEAST + "[[exempt]]\nuid = -1\n", "exempt[0]: uid -1 is out of range"),
+        (LEAST + '[metrics]\nlisten = "9609"\n', "metrics.listen: '9609' does not appear"),
+        (LEAST + '[metrics]\nlisten = "127.0.0.1"\n', "metrics.listen: '127.0.0.1' names no port"),
+        (
+            LEAST + '[metrics]\nlisten = "0.0.0.0:9609"\n',
+            "metrics.listen: '0.0.0.0:9609' is neither",
+        ),
+        (LEAST + '[metrics]\nlisten = "[2001:db8::1]:9609"\n', "is neither on loopback nor an"),
+        (LEAST + '[metrics]\nlistn = "a"\n', "metrics.listn: unknown key; did you mean 'listen'?"),
+        (LEAST + f'[metrics]\nlisten = "/{"x" * 120}"\n', "metrics.listen: longer than 107 bytes"),
         (f'control_socket = "/{"x" * 120}"\n' + LEAST, "control_socket: longer than 107 bytes"),
     ],
 )
@@ -113,6 +122,11 @@ def test_a_refusal_names_file_and_key(tmp_path: Path, text: str, says: str) -> N
     assert str(refused.value).startswith(f"{tmp_path}/ramnet.toml: ")
     assert says in str(refused.value)
     assert "geheim" not in str(refused.value)
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1:9609", "[::1]:9609", "/run/ramnet/metrics.sock"])
+def test_where_metrics_may_be_served(tmp_path: Path, where: str) -> None:
+    assert load(tmp_path, LEAST + f'[metrics]\nlisten = "{where}"\n').metrics.listen == where
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

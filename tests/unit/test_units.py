@@ -83,6 +83,12 @@ def test_the_gates_uid_is_the_one_of_the_rules() -> None:
     assert f" {GATE_UID} {GATE_UID} " in (UNITS / "tmpfiles.conf").read_text()
 
 
+def test_the_exporters_uid_is_a_user_of_its_own() -> None:
+    from ramnet.daemon.exporter import METRICS_UID
+
+    assert f"u ramnet-metrics {METRICS_UID} " in (UNITS / "sysusers.conf").read_text()
+
+
 def test_dockerd_does_not_go_down_with_the_service() -> None:
     """Restart= takes along what has Requires=, so that must name the hold, which never restarts."""
     drop_in = (UNITS / "50-ramnet.conf").read_text()

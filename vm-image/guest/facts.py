@@ -10,6 +10,8 @@ from report import Done, need, run, wait
 
 ALLOWED: Final = "registry.allowed.example"
 BLOCKED: Final = "registry.blocked.example"
+ALLOWED_ADDRESS: Final = "203.0.113.10"
+BLOCKED_ADDRESS: Final = "203.0.113.11"
 IMAGE: Final = "library/app:1"
 SENTENCE: Final = (
     f"acme has disallowed access to {BLOCKED}. ask it-help@acme.example to add a registry (ramnet)"
@@ -18,7 +20,7 @@ CAPTURE: Final = "/run/wire.pcap"
 _OURS: Final = "(src host 192.0.2.2 or src host 2001:db8:1::2)"
 _NEIGHBOURS: Final = "not (icmp6 and (ip6[40] >= 130 and ip6[40] <= 143))"
 _RESOLVER: Final = "not (dst host 192.0.2.53 and port 53)"
-_REGISTRY: Final = "not (dst host 203.0.113.10 and tcp port 443)"
+_REGISTRY: Final = f"not (dst host {ALLOWED_ADDRESS} and tcp port 443)"
 
 
 def given(key: str) -> str:
@@ -42,10 +44,21 @@ def started(name: str) -> int:
 
 def status() -> dict[str, Any]:
     """``ramnet status --json``; empty where the service does not answer."""
+    return parse_status(run("ramnet", "status", "--json").text)
+
+
+def parse_status(text: str) -> dict[str, Any]:
+    """What ``ramnet status --json`` said; empty where it said something else."""
     try:
-        return dict(json.loads(run("ramnet", "status", "--json").text))
+        return dict(json.loads(text))
     except ValueError:
         return {}
+
+
+def caveat_state(text: str, code: str) -> str:
+    """The state of one caveat in what ``ramnet caveats --json`` said."""
+    caveats, _ = json.JSONDecoder().raw_decode(text)  # what went to stderr comes after it
+    return next(str(caveat["state"]) for caveat in caveats if caveat["code"] == code)
 
 
 def enforcing() -> bool:
@@ -61,6 +74,20 @@ def wait_enforcing() -> None:
 def supervisor() -> int:
     """The service's pid by init."""
     return int(unit("ramnet.service", "MainPID") or 0)
+
+
+def processes(*words: str) -> set[int]:
+    """Pids of ``python3 -I PROGRAM ...`` where program's name and what follows are ``words``."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            parts = path.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        names = [Path(part).name for part in parts if part]
+        if names[2 : 2 + len(words)] == list(words):
+            found.add(int(path.parent.name))
+    return found
 
 
 def packets(expression: str) -> list[str]:
@@ -79,6 +106,11 @@ def strays() -> list[str]:
 def sent() -> list[str]:
     """All packets of this machine's own but neighbour discovery."""
     return packets(f"{_OURS} and {_NEIGHBOURS}")
+
+
+def sent_elsewhere() -> list[str]:
+    """Packets of this machine's own that do not go to the allowed registry."""
+    return packets(f"{_OURS} and {_NEIGHBOURS} and {_REGISTRY}")
 
 
 def need_no_strays() -> None:
@@ -100,11 +132,11 @@ def need_pull(registry: str = ALLOWED) -> None:
     need(done.code == 0, done.text)
 
 
-def need_refusal(registry: str = BLOCKED) -> None:
+def need_refusal(registry: str = BLOCKED, sentence: str = SENTENCE) -> None:
     """CheckError unless it is refused, in the words of the policy."""
     done = pull(registry)
     need(done.code != 0, "was pulled")
-    need(SENTENCE in done.text, done.text)
+    need(sentence in done.text, done.text)
 
 
 def ask_over_tls(name: str, address: str) -> str:

@@ -40,7 +40,8 @@ def main() -> None:
     while True:
         probe()
         tries += 1
-        Path("/run/prober").write_text(f"{tries}\n")
+        Path("/run/prober.new").write_text(f"{tries}\n")
+        Path("/run/prober.new").replace("/run/prober")
         time.sleep(PAUSE)
 
 

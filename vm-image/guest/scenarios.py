@@ -8,9 +8,11 @@ from datetime import datetime
 from pathlib import Path
 
 import facts
-from report import check, need, run, say, wait
+import wsl
+from report import Check, check, need, run, say, wait
 
 POLICY = Path("/etc/ramnet/policy.toml")
+SIGN_IN = f"acme has disallowed access to {facts.ALLOWED}. Sign in to acme first"
 PHASE = Path("/var/lib/vm-phase")
 
 
@@ -67,6 +69,70 @@ def unable() -> None:
     check("wire-came-up", wire_is_up)
     check("prober-tries", prober_tries)
     check("nothing-left-ever", lambda: need(not facts.sent(), f"{facts.sent()[:3]}"))
+
+
+def other_init() -> None:
+    """An init that is not systemd."""
+    check("enforcing", facts.wait_enforcing)
+    say("note", "boot-to-enforcing", f"{time.monotonic():.1f} s")
+    check("dockerd-runs", lambda: wait("dockerd", lambda: run("docker", "version").code == 0))
+    check("nothing-left-before-enforcing", nothing_left_before_enforcing)
+    check("pull-allowed", facts.need_pull)
+    check("pull-blocked", facts.need_refusal)
+    check("refusal-readable-over-tls", refusal_readable_over_tls)
+    check("supervisor-killed", supervisor_killed)
+    if facts.given("vm.scenario") == "openrc":
+        check("openrc-has-started-them", openrc_has_started_them)
+    check("nothing-left-ever", facts.need_no_strays)
+
+
+def openrc_has_started_them() -> None:
+    told = run("rc-status", "--all").text
+    for name in ("ramnet-hold", "ramnet", "docker"):
+        lines = [line for line in told.splitlines() if line.split()[:1] == [name]]
+        need(any("started" in line for line in lines), told)
+
+
+def supervisor_killed() -> None:
+    """Whatever init there is has it back."""
+    old = facts.processes("ramnet", "run")
+    need(len(old) > 0, "it does not run")
+    for pid in old:
+        os.kill(pid, signal.SIGKILL)
+    wait("another ramnet", lambda: bool(facts.processes("ramnet", "run").difference(old)))
+    facts.wait_enforcing()
+    facts.need_pull()
+    facts.need_refusal()
+
+
+def session() -> None:
+    """Nothing is reachable for who is not signed in; ramnet's sandbox keeps the session."""
+    check("refusing", lambda: wait("refusing", lambda: facts.status().get("state") == "refusing"))
+    check("dockerd-runs", lambda: wait("dockerd", lambda: run("docker", "version").code == 0))
+    check("signed-out", lambda: facts.need_refusal(facts.ALLOWED, SIGN_IN))
+    check("token-of-another-organisation", lambda: sign_in("foreign", code=1))
+    check("still-signed-out", lambda: facts.need_refusal(facts.ALLOWED, SIGN_IN))
+    check("sign-in", lambda: sign_in("token", code=0))
+    check("pull-allowed", facts.need_pull)
+    check("pull-blocked", facts.need_refusal)
+    check("ramnet-killed", ramnet_killed)
+    check("ramnet-stopped", ramnet_stopped)
+    check("sign-out", sign_out)
+    check("nothing-left-ever", facts.need_no_strays)
+
+
+def sign_in(name: str, *, code: int) -> None:
+    """With one of the runner's tokens; it is in force when it is answered."""
+    done = run("ramnet", "sign-in", "--token-file", f"/opt/vm/{name}")
+    need(done.code == code, f"{done.code}: {done.text}")
+
+
+def sign_out() -> None:
+    done = run("ramnet", "sign-out")
+    need(done.code == 0, done.text)
+    facts.need_refusal(facts.ALLOWED, SIGN_IN)
+    run("systemctl", "restart", "ramnet.service")
+    facts.need_refusal(facts.ALLOWED, SIGN_IN)
 
 
 def power() -> None:
@@ -127,7 +193,8 @@ def dockerd_after_ramnet() -> None:
 
 def nothing_left_before_enforcing() -> None:
     prober_tries()
-    wire_is_up()
+    if Path("/run/systemd/system").exists():
+        wire_is_up()
     began = _enforcing_since()
     early = [line for line in facts.sent() if float(line.split()[0]) < began]
     need(not early, f"{len(early)} packets left before {began}: {early[:3]}")
@@ -159,7 +226,7 @@ def dockerd_in_slice() -> None:
 
 
 def refusal_readable_over_tls() -> None:
-    answer = facts.ask_over_tls(facts.BLOCKED, "203.0.113.11")
+    answer = facts.ask_over_tls(facts.BLOCKED, facts.BLOCKED_ADDRESS)
     need(facts.SENTENCE in answer, answer)
 
 
@@ -244,11 +311,16 @@ def dockerd_does_not_run() -> None:
     need(facts.unit("docker.service", "MainPID") == "0", "it runs")
 
 
-SCENARIOS = {
+SCENARIOS: dict[str, Check] = {
     "boot": boot,
     "start": start,
     "readonly": readonly,
     "control": control,
     "unable": unable,
     "power": power,
+    "session": session,
+    "plain": other_init,
+    "openrc": other_init,
+    "wsl": lambda: wsl.play(systemd=True),
+    "wsl-boot": lambda: wsl.play(systemd=False),
 }

@@ -12,7 +12,8 @@ find . -xdev -newermt "@$SOURCE_DATE_EPOCH" -not -path './proc/*' -not -path './
 if [ -n "$list" ]; then
     cat "$list"
 else
-    find . -path './proc/*' -prune -o -path './sys/*' -prune -o -path './dev/*' -prune \
+    # What is mounted while it is built has the hour of that; /init makes these two.
+    find . -path ./proc -prune -o -path ./sys -prune -o -path './dev/*' -prune \
         -o -path './run/*' -prune -o -path './tmp/*' -prune -o -print
 fi | LC_ALL=C sort | cpio --quiet --create --format=newc --owner=+0:+0 --reproducible \
     >"$output.new" 2>/dev/null

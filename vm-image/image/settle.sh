@@ -37,6 +37,8 @@ chroot "$root" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dp
 # bootstrap.sh may have needed it; the machine does not.
 sed -i '/Check-Valid-Until/d' "$root/etc/apt/apt.conf.d/99mmdebstrap"
 rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/* "${root:?}"/boot/*
+# ldconfig's own memory of when and where; it is made anew.
+rm -f "$root"/var/cache/ldconfig/aux-cache
 # Programs of an orchestrator's that nothing here calls.
 rm -f "$root"/usr/bin/dnet "$root"/usr/sbin/ovrouter "$root"/usr/bin/containerd-shim "$root"/usr/bin/containerd-shim-runc-v1
 rm -rf "$root"/usr/lib/udev/hwdb.bin "$root"/usr/lib/udev/hwdb.d

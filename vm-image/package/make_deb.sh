@@ -18,5 +18,6 @@ printf '/etc/ramnet/ramnet.toml\n/etc/ramnet/policy.toml\n' >"$control/conffiles
     xargs -0 md5sum) >"$control/md5sums"
 : "${SOURCE_DATE_EPOCH:=$(git -C "$here" log -1 --format=%ct 2>/dev/null || echo 0)}"
 export SOURCE_DATE_EPOCH
-find "$tree" -newermt "@$SOURCE_DATE_EPOCH" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
+# All of them: a file of a checkout has the hour of that, which may be before.
+find "$tree" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 dpkg-deb --root-owner-group -Zxz --build "$tree" "$output" >/dev/null

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -55,18 +56,36 @@ def run(
         accelerator = choose_accelerator(base)
         _say(f"# {suite}, kernel {kernel.name}, {accelerator.partition(',')[0]}; "
              f"image: {images.shipped(suite, kernel)}")  # fmt: skip
-        return [_one(scenario, base, accelerator, cut) for scenario in wanted]
+        return [_one(scenario, _prepare(scenario, suite, base), accelerator, cut)
+                for scenario in wanted]  # fmt: skip
 
 
-def _one(scenario: Scenario, base: Boot, accelerator: str, cut: float | None) -> Outcome:
+def _prepare(scenario: Scenario, suite: str, base: Boot) -> Boot:
+    """What this machine has besides: a disk, further files."""
+    boot = base._replace(line=f"vm.scenario={scenario.name} {scenario.line}")
+    if scenario.lay is not None:
+        over = base.directory / scenario.name
+        scenario.lay(over)
+        packed = images.pack(over, over.with_suffix(".cpio"))
+        initrd = images.join([base.initrd, packed], over.with_suffix(".initrd"))
+        boot = boot._replace(initrd=initrd)
+    if scenario.distribution:
+        root = images.unpack(images.distribution(suite), base.directory / "distribution")
+        lab.furnish_distribution(root, base.directory / "lab")
+        disk = images.make_disk(base.directory / "disk", scenario.disk, root)
+        shutil.rmtree(root)
+        return boot._replace(disk=disk)
+    if scenario.disk:
+        return boot._replace(disk=images.make_disk(base.directory / "disk", scenario.disk))
+    return boot
+
+
+def _one(scenario: Scenario, boot: Boot, accelerator: str, cut: float | None) -> Outcome:
     _say(f"# {scenario.name}")
     began = time.monotonic()
-    boot = base._replace(line=f"vm.scenario={scenario.name} {scenario.line}")
-    if scenario.disk:
-        boot = boot._replace(disk=images.make_disk(base.directory / "disk", scenario.disk))
     outcome = play(scenario, boot, accelerator, _say, cut)
     if not outcome.passed:
-        _explain(outcome, images.BUILD / "logs" / f"{base.kernel.parent.name}-{scenario.name}.log")
+        _explain(outcome, images.BUILD / "logs" / f"{boot.kernel.parent.name}-{scenario.name}.log")
     _say(f"# {scenario.name}: {'passed' if outcome.passed else 'FAILED'} "
          f"in {time.monotonic() - began:.0f} s")  # fmt: skip
     return outcome

@@ -58,13 +58,31 @@ def join(archives: Iterable[Path], output: Path) -> Path:
     return output
 
 
-def make_disk(path: Path, megabytes: int) -> Path:
-    """An empty ext4 file system; sparse."""
+def make_disk(path: Path, megabytes: int, root: Path | None = None) -> Path:
+    """An ext4 file system, empty or with what ``root`` holds; sparse."""
     path.unlink(missing_ok=True)
     with path.open("wb") as file:
         file.truncate(megabytes << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-F", path], check=True)
+    filled: list[str | Path] = [] if root is None else ["-d", root]
+    subprocess.run(["mkfs.ext4", "-q", "-F", *filled, path], check=True)
     return path
+
+
+def distribution(suite: str) -> Path:
+    """The tar that ``make wsl-image`` makes of a suite."""
+    return BUILD / "wsl" / f"ramnet-{suite}.tar"
+
+
+def unpack(tar: Path, directory: Path) -> Path:
+    """As ``wsl --import`` does; raises FileNotFoundError where it was not made."""
+    if not tar.is_file():
+        raise FileNotFoundError(f"there is no {tar}: make wsl-image")
+    directory.mkdir()
+    subprocess.run(
+        ["tar", "--extract", "--file", tar, "--directory", directory, "--numeric-owner",
+         "--preserve-permissions", "--xattrs"], check=True,
+    )  # fmt: skip
+    return directory
 
 
 def shipped(suite: str, kernel: Kernel) -> str:

@@ -10,6 +10,7 @@ import trustme
 
 from runner.images import HERE
 from tests.lab.image import Image, digest, make_image
+from tests.trust.issuer import AUDIENCE, ISSUER, Issuer
 
 ALLOWED: Final = "registry.allowed.example"
 BLOCKED: Final = "registry.blocked.example"
@@ -28,6 +29,15 @@ docker_hub = false
 host = "{ALLOWED}"
 """
 
+_SESSION: Final = f"""
+[session]
+enforce = true
+allowed_orgs = ["acme"]
+issuer = "{ISSUER}"
+audience = "{AUDIENCE}"
+jwks = "/opt/vm/jwks.json"
+"""
+
 
 def furnish(root: Path) -> None:
     """Fill ``root``, which is to be laid over the image's root."""
@@ -42,9 +52,55 @@ def furnish(root: Path) -> None:
         place = root / "etc/docker/certs.d" / name
         place.mkdir(parents=True)
         authority.cert_pem.write_to_path(place / "ca.crt")
+    _session(root / "opt/vm")
     store = root / "opt/vm/store"
     _store(store / "docker/registry/v2", make_image(ALLOWED), "library/app", "1")
     _registry(root / "opt/vm", authority)
+
+
+def other_init(root: Path) -> None:
+    """Fill ``root``, laid over as well where init is not systemd."""
+    (root / "usr/sbin").mkdir(parents=True)
+    shutil.copy(HERE / "guest/init", root / "usr/sbin/init")
+
+
+def sign_in_first(root: Path) -> None:
+    """Fill ``root``, laid over as well where nothing is reachable for who is not signed in."""
+    settings = (HERE / "etc/ramnet.toml").read_text()
+    _write(root / "etc/ramnet/ramnet.toml", settings + _SESSION)
+
+
+_FOR_DOCKERD: Final = (
+    "etc/ramnet/policy.toml",
+    "etc/docker",
+    "etc/ca-certificates.conf",
+    "opt/vm/facts.py",
+    "opt/vm/report.py",
+)
+_DIRECT: Final = "[Service]\nUnsetEnvironment=HTTP_PROXY HTTPS_PROXY\n"
+"""dockerd asks no proxy, so that its pulls show what becomes of its own packets."""
+
+
+def furnish_distribution(root: Path, furnished: Path) -> None:
+    """Lay what is dockerd's and ramnet's over a distribution's ``root``."""
+    for name in _FOR_DOCKERD:
+        source, target = furnished / name, root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        else:
+            shutil.copy(source, target)
+    units = root / "etc/systemd/system"
+    _write(units / "docker.service.d/90-direct.conf", _DIRECT)
+    # The console is the machine's, and no person sits at it.
+    (units / "console-getty.service").symlink_to("/dev/null")
+
+
+def _session(directory: Path) -> None:
+    issuer = Issuer()
+    _write_bytes(directory / "jwks.json", issuer.jwks)
+    _write(directory / "token", issuer.token())
+    _write(directory / "foreign", issuer.token(organizations=["other"]))
 
 
 def _copy_guest(root: Path) -> None:

@@ -22,6 +22,7 @@ class Row(NamedTuple):
     label: str
     suite: str
     kernel: str
+    scenario: str = "boot"
 
 
 class Result(NamedTuple):
@@ -35,7 +36,9 @@ class Result(NamedTuple):
 ROWS: Final = (
     Row("5.10", "bookworm", "bullseye"),
     Row("5.10 as WSL has it", "bookworm", str(WSL)),
+    Row("5.10 as WSL has it, two distributions", "bookworm", str(WSL), "wsl"),
     Row("6.1", "bookworm", "bookworm"),
+    Row("6.1, two distributions", "bookworm", "bookworm", "wsl"),
     Row("6.12", "trixie", "trixie"),
     Row("newest", "sid", "sid"),
 )
@@ -89,6 +92,8 @@ def _build(*target: str) -> str:
 
 def _targets(row: Row) -> list[str]:
     targets = [str(images.suite_root(row.suite) / "root.cpio")]
+    if row.scenario == "wsl":
+        targets.append(str(images.distribution(row.suite)))
     if row.kernel == str(WSL):
         return [*targets, "wsl-kernel"]
     if Path(row.kernel).is_file():
@@ -104,7 +109,10 @@ def _play(row: Row) -> Result:
         kernel = images.find_kernel(row.kernel)
     except FileNotFoundError as error:
         return Result(None, "", str(error))
-    (outcome,) = run(row.suite, kernel, [s for s in SCENARIOS if s.name == "boot"], [])
+    (outcome,) = run(row.suite, kernel, [s for s in SCENARIOS if s.name == row.scenario], [])
+    if outcome.scenario.distribution:
+        size = images.distribution(row.suite).stat().st_size
+        return Result(outcome, f"{size / 1e6:.0f} MB (tar)")
     return Result(outcome, images.shipped(row.suite, kernel))
 
 

@@ -4,8 +4,10 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Literal
 
+from runner import lab
 from runner.machine import Boot, Machine
 
 LIMIT: Final = 900.0
@@ -23,6 +25,8 @@ class Scenario:
         name: as the guest knows it.
         line: further words for the kernel.
         disk: megabytes of a disk that outlives a cut; 0 for none.
+        distribution: the disk is that of a WSL distribution (``make wsl-image``).
+        lay: fills a directory that is laid over the root.
         cuts: how often its power is taken away.
         console: what the console must have said.
         asked_for: is not played unless it is named.
@@ -31,22 +35,44 @@ class Scenario:
     name: str
     line: str = ""
     disk: int = 0
+    distribution: bool = False
+    lay: Callable[[Path], None] | None = None
     cuts: int = 0
     console: str = ""
     asked_for: bool = False
 
+
+_OUTSIDE: Final = " ".join(
+    f"systemd.mask={unit}"
+    for unit in (
+        "ramnet-hold.service",
+        "ramnet.service",
+        "ramnet-ca.service",
+        "containerd.service",
+        "docker.socket",
+        "docker.service",
+        "vm-prober.service",
+    )
+)
+"""The machine is WSL's own: ramnet and dockerd are in a distribution, which starts when the network
+is there already."""
 
 SCENARIOS: Final = (
     Scenario("boot"),
     Scenario("start", asked_for=True),
     Scenario("power", "ramnet.disk=vda", disk=2048, cuts=2),
     Scenario("readonly", "ramnet.ro"),
+    Scenario("session", lay=lab.sign_in_first),
+    Scenario("plain", "ramnet.ro", lay=lab.other_init),
+    Scenario("openrc", lay=lab.other_init),
     Scenario(
         "unable",
         "modprobe.blacklist=nf_tables,nfnetlink",
         console="this kernel cannot enforce; everything is refused by routing",
     ),
     Scenario("control", "systemd.mask=ramnet-hold.service systemd.mask=ramnet.service"),
+    Scenario("wsl", _OUTSIDE, disk=2048, distribution=True, asked_for=True),
+    Scenario("wsl-boot", _OUTSIDE, disk=2048, distribution=True, asked_for=True),
 )
 
 

@@ -195,7 +195,7 @@ class Connection:
         if relay is before:
             relay.pass_up()
         else:
-            relay.start()
+            relay.start_with_words()
 
     # Requests that were meant for a proxy.
 

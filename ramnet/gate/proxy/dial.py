@@ -1,6 +1,7 @@
 """Reaching a name: by our own resolution of it, or through a parent proxy."""
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -29,6 +30,8 @@ class Resolves(Protocol):
 
     async def resolve(self, name: str) -> Resolution: ...
 
+    def known(self, name: str) -> Resolution | None: ...
+
     def gave(self, address: str) -> frozenset[str]: ...
 
 
@@ -36,6 +39,8 @@ async def addresses_of(resolver: Resolves, name: str) -> tuple[str, ...]:
     """The addresses to dial for ``name``. Raises DialError."""
     if is_address(name):  # reached only where the policy restricts nothing, or by configuration
         return (name,)
+    if known := resolver.known(name):
+        return known.addresses
     try:
         async with asyncio.timeout(limits.DIAL_TIME):
             addresses = (await resolver.resolve(name)).addresses
@@ -77,8 +82,7 @@ class Dialler:
             raise DialError(f"{name} is the gate itself")
         race = Race(allowed[: limits.DIAL_ADDRESSES], port, self._make)
         try:
-            async with asyncio.timeout(limits.DIAL_TIME):
-                return await race.run()
+            return await race.run(limits.DIAL_TIME)
         except TimeoutError:
             raise DialError(f"{name} did not answer in time") from None
         except OSError as error:
@@ -119,17 +123,26 @@ class Race:
         self._timer: asyncio.TimerHandle | None = None
         self._error = OSError("no address")
 
-    async def run(self) -> socket.socket:
-        """The first connected socket. Raises the last OSError when none is."""
+    async def run(self, seconds: float) -> socket.socket:
+        """The first connected socket. Raises the last OSError when none is, or TimeoutError."""
+        end = None
         try:
             self._next()
+            if not self._won.done():
+                end = self._loop.call_later(seconds, self._give_up)
             return await self._won
         except asyncio.CancelledError:
             if self._won.done() and not self._won.cancelled() and not self._won.exception():
                 self._won.result().close()
             raise
         finally:
+            if end is not None:
+                end.cancel()
             self._stop()
+
+    def _give_up(self) -> None:
+        if not self._won.done():
+            self._won.set_exception(TimeoutError())
 
     def _stop(self) -> None:
         if self._timer is not None:
@@ -165,14 +178,14 @@ class Race:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock.connect((address, self._port))
-        except BlockingIOError:
-            self._loop.add_writer(sock.fileno(), self._ready, sock)
+            connected = _connect(sock, (address, self._port))
         except OSError as error:
             self._lost(sock, error)
             return False
-        else:
+        if connected:
             self._win(sock)
+        else:
+            self._loop.add_writer(sock.fileno(), self._ready, sock)
         return True
 
     def _ready(self, sock: socket.socket) -> None:
@@ -195,3 +208,16 @@ class Race:
         self._running.discard(sock)
         self._error = error
         sock.close()
+
+
+def _connect(sock: socket.socket, to: tuple[str, int]) -> bool:
+    """Whether it is connected already; asked twice, since a host on the same machine has answered
+    before the first call returns. Raises OSError."""
+    error = sock.connect_ex(to)
+    if error == errno.EINPROGRESS:
+        error = sock.connect_ex(to)
+    if error in (errno.EINPROGRESS, errno.EALREADY):
+        return False
+    if error not in (0, errno.EISCONN):
+        raise OSError(error, os.strerror(error))
+    return True

@@ -1,4 +1,7 @@
-"""One direction of a relay: bytes from a source to a sink by splice(2), never copied.
+"""One direction of a relay: bytes from a source to a sink, the many by splice(2), never copied.
+
+A few bytes, such as a handshake's, are read and sent: that is two calls where splice takes three,
+since only a read that came back short tells that nothing is left.
 
 It has a budget, so that a client's bytes pass only as far as they were decided: nothing
 (guarded), a body's length, or all. At the budget's end, and only once the source has more to
@@ -24,9 +27,12 @@ class Direction:
     """Moves what it may. Its owner feeds it edges and calls ``pump``."""
 
     __slots__ = (
+        "_fd",
+        "_few",
         "_held",
         "_pipe",
         "_pool",
+        "_rest",
         "_sink",
         "_source",
         "budget",
@@ -34,21 +40,27 @@ class Direction:
         "ended",
         "gatekeeper",
         "moved",
+        "odd",
         "readable",
         "writable",
     )
 
     def __init__(self, pool: PipePool, source: socket.socket, sink: socket.socket) -> None:
         self._pool = pool
-        self._source, self._sink = source.fileno(), sink
+        self._source, self._sink, self._fd = source, sink, source.fileno()
         self._pipe: Pipe | None = None
         self._held = 0
+        self._rest = b""
+        self._few = True
         self.budget = ALL
         self.gatekeeper: Callable[[], None] | None = None
         self.moved = 0
         """Bytes that reached the sink."""
         self.readable = self.writable = False
         """No EAGAIN since the last edge."""
+        self.odd = False
+        """The source has ended, or has urgent data: there a short read does not tell that it has
+        no more."""
         self.ended = False
         """The source said end of file."""
         self.done = False
@@ -61,8 +73,8 @@ class Direction:
         """
         quota = limits.SPLICE_BURST
         while not self.done:
-            if self._held:
-                if not self._drain():
+            if self._held or self._rest:
+                if not self._flush():
                     return None
             elif self.ended:
                 self._finish()
@@ -74,23 +86,60 @@ class Direction:
             elif quota <= 0:
                 self._release()
                 return 0.0
-            elif not self._borrowed():
+            elif not self._few and not self._borrowed():
                 return limits.PIPE_WAIT
             else:
-                quota -= self._fill()
+                quota -= self._copy() if self._few else self._fill()
         self._release()
         return None
 
     def drop(self) -> None:
         """Let the pipe go with whatever it holds."""
         self._held, held = 0, self._held
+        self._rest = b""
         self._release(empty=not held)
+
+    def _flush(self) -> bool:
+        """Whether all that was taken is with the sink now."""
+        return self._drain() if self._held else self._send(self._rest)
+
+    def _copy(self) -> int:
+        count = min(self.budget, limits.COPY_FEW)
+        try:
+            data = self._source.recv(count)
+        except BlockingIOError:
+            self.readable = False
+            return 0
+        got = len(data)
+        if not got:
+            self.ended = True
+            return 0
+        if self.budget != ALL:
+            self.budget -= got
+        if got == limits.COPY_FEW:
+            self._few = False  # more of it is better spliced
+        elif got < count and not self.odd:
+            self.readable = False  # what comes from now on makes an edge (epoll(7))
+        self._send(data)
+        return got
+
+    def _send(self, data: bytes) -> bool:
+        """Whether all of it went; else the rest is kept."""
+        sent = 0
+        try:
+            while sent < len(data):
+                sent += self._sink.send(data[sent:] if sent else data)
+        except BlockingIOError:
+            self.writable = False
+        self.moved += sent
+        self._rest = data[sent:]
+        return not self._rest
 
     def _fill(self) -> int:
         assert self._pipe is not None
         count = min(self.budget, limits.PIPE_SIZE)
         try:
-            moved = os.splice(self._source, self._pipe.writer, count, flags=_FLAGS)
+            moved = os.splice(self._fd, self._pipe.writer, count, flags=_FLAGS)
         except BlockingIOError:  # the pipe was empty, so it is the source that has no more
             self.readable = False
             return 0
@@ -99,6 +148,7 @@ class Direction:
         elif self.budget != ALL:
             self.budget -= moved
         self._held = moved
+        self._few = moved < limits.COPY_FEW
         return moved
 
     def _drain(self) -> bool:

@@ -28,15 +28,23 @@ PARENT_TIME: Final = 10.0
 """For a parent proxy to answer a CONNECT."""
 PARENT_HEAD: Final = 16 * 1024
 
-PIPE_SIZE: Final = 256 * 1024
+PIPE_SIZE: Final = 1024 * 1024
+"""As large as an unprivileged user may have (pipe-max-size): a fifth less processor time for a
+GiB than with a quarter of it, since a pipe counts pieces of packets and not bytes."""
+PIPES_LARGE: Final = 16
+"""Pipes of that size, kept for reuse: 16 MiB of the 64 MiB that a uid may have in pipes."""
+PIPE_SIZE_MORE: Final = 256 * 1024
+"""Of those beside them, which slow receivers need."""
 PIPES_KEPT: Final = 32
-"""Large pipes kept for reuse: 8 MiB of the 64 MiB that a uid may have in pipes."""
+"""Of those as many are kept for reuse."""
 PIPES_MOST: Final = 2048
 """Pipes that hold bytes for slow receivers; beyond it senders wait."""
 PIPE_WAIT: Final = 0.05
 """Until a sender that found no pipe asks again."""
 SPLICE_BURST: Final = 1024 * 1024
 """Moved for one direction before others get their turn."""
+COPY_FEW: Final = 8 * 1024
+"""Fewer bytes than these are read and sent, more are spliced."""
 COPY_SIZE: Final = 64 * 1024
 
 IDLE_TIME: Final = 3600.0

@@ -17,7 +17,7 @@ from typing import Final
 
 from ramnet.gate.proxy import limits
 from ramnet.gate.proxy.direction import ALL, Direction
-from ramnet.gate.proxy.engine import READABLE, WRITABLE, Engine
+from ramnet.gate.proxy.engine import ODD, READABLE, WRITABLE, Engine
 from ramnet.gate.proxy.pipes import PipePool
 
 # include/net/tcp_states.h
@@ -27,6 +27,11 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 Ended = Callable[["Relay", str | None], None]
 """Called once with the relay and, where it broke off, the reason."""
+
+
+awaited: Final[set[int]] = set()
+"""Descriptors on which something outside a relay waits (``sockets``): they are not to be closed
+before the loop has forgotten them, and it is slow to say that it knows of none."""
 
 
 def reset(sock: socket.socket) -> None:
@@ -91,6 +96,13 @@ class Relay:
         self._engine.watch(self.client.fileno(), self._client_edge)
         self._engine.watch(self.upstream.fileno(), self._upstream_edge)
 
+    def start_with_words(self) -> None:
+        """The same where the client has spoken and all of it may pass: that goes at once, without
+        a turn of the loop."""
+        self.start()
+        self.up.readable = self.up.writable = True
+        self.pump()
+
     def guard(self, gatekeeper: Callable[[], None]) -> None:
         """Let nothing pass up; call ``gatekeeper`` once there is something to look at."""
         self.pass_up(0, gatekeeper)
@@ -149,6 +161,8 @@ class Relay:
     def _client_edge(self, mask: int) -> None:
         if mask & READABLE:
             self.up.readable = True
+        if mask & ODD:
+            self.up.odd = True
         if mask & WRITABLE:
             self.down.writable = True
         self._edge(mask, self.client)
@@ -156,6 +170,8 @@ class Relay:
     def _upstream_edge(self, mask: int) -> None:
         if mask & READABLE:
             self.down.readable = True
+        if mask & ODD:
+            self.down.odd = True
         if mask & WRITABLE:
             self.up.writable = True
         self._edge(mask, self.upstream)
@@ -221,7 +237,8 @@ class Relay:
             fd = sock.fileno()  # asyncio is slow to say of a socket object that it is not there
             if self.started:
                 self._engine.forget(fd)
-            # Someone may be waiting on it.
-            self._engine.loop.remove_reader(fd)
-            self._engine.loop.remove_writer(fd)
+            if fd in awaited:
+                awaited.discard(fd)
+                self._engine.loop.remove_reader(fd)
+                self._engine.loop.remove_writer(fd)
         return self.client, self.upstream

@@ -5,7 +5,7 @@ import contextlib
 import socket
 
 from ramnet.gate.proxy import limits
-from ramnet.gate.proxy.relay import tcp_state
+from ramnet.gate.proxy.relay import awaited, tcp_state
 
 # include/net/tcp_states.h: ESTABLISHED, FIN_WAIT1, FIN_WAIT2; in any other the peer has ended.
 _RECEIVING = (1, 4, 5)
@@ -19,11 +19,13 @@ async def wait_readable(sock: socket.socket, deadline: float) -> bool:
     timer = loop.call_at(deadline, _settle, future, False)
     fd = sock.fileno()
     loop.add_reader(fd, _settle, future, True)
+    awaited.add(fd)
     try:
         return await future
     finally:
         timer.cancel()
         if sock.fileno() == fd:  # else it was closed meanwhile, and the number is another's
+            awaited.discard(fd)
             loop.remove_reader(fd)
 
 
@@ -57,7 +59,8 @@ class Peeker:
         the gate nothing.
         """
         known = len(self.data)
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, total)
+        if total > 1:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, total)
         try:
             while await wait_readable(self._sock, deadline):
                 self.look(max(limits.PEEK_FIRST, min(total * 2, limits.PEEK_MOST)))
@@ -71,8 +74,9 @@ class Peeker:
                 known = len(self.data)
             return False
         finally:
-            with contextlib.suppress(OSError):
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            if total > 1:
+                with contextlib.suppress(OSError):
+                    self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
 
 
 def take(sock: socket.socket, count: int) -> bytes:
@@ -85,8 +89,14 @@ def take(sock: socket.socket, count: int) -> bytes:
 
 async def send_all(sock: socket.socket, data: bytes, seconds: float) -> None:
     """Send everything. Raises OSError (TimeoutError after ``seconds``)."""
-    async with asyncio.timeout(seconds):
-        await asyncio.get_running_loop().sock_sendall(sock, data)
+    fd = sock.fileno()
+    awaited.add(fd)
+    try:
+        async with asyncio.timeout(seconds):
+            await asyncio.get_running_loop().sock_sendall(sock, data)
+    finally:
+        if sock.fileno() == fd:
+            awaited.discard(fd)
 
 
 async def linger(sock: socket.socket) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import secrets
 import socket
+from collections.abc import Callable
 from typing import Final
 
 from ramnet.config import Endpoint
@@ -65,6 +66,8 @@ class DatagramExchange:
         self._loop = asyncio.get_running_loop()
         self.endpoint = endpoint
         self.outcome: asyncio.Future[Reply | UpstreamError] = self._loop.create_future()
+        self.settled: Callable[[], None] | None = None
+        """Called at once when ``outcome`` is done, a turn of the loop before its own callbacks."""
         self._query = _new_query(name, qtype, edns=edns)
         self._strays = 0
         self._socket = _connected(endpoint, self._query)
@@ -103,6 +106,8 @@ class DatagramExchange:
         if not self.outcome.done():
             self._loop.remove_reader(self._fd)
             self.outcome.set_result(outcome)
+            if self.settled is not None:
+                self.settled()
 
 
 async def _stream_to(endpoint: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -118,7 +118,10 @@ class Lookups:
         waiting = self._waiting.pop(key, [])
         self._waiters -= len(waiting)
         for waiter in waiting:
-            self._loop.call_soon(waiter, cached)
+            try:
+                waiter(cached)
+            except Exception:  # a mistake of ours: the others get their answer
+                _log.exception("answering failed")
 
     async def _resolve(self, key: AnswerKey) -> Answer:
         found = await self._find(key.name, key.qtype)

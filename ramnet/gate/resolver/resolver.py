@@ -110,14 +110,27 @@ class Resolver:
         Raises ResolutionError where there is no address, within 5 s.
         """
         if local is None:
-            local = self._judge.decide(name).local or not self._judge.enforces
+            local = self._may_be_local(name)
         pins = self._rulings.pinned(name, local=local)
         if pins is not None:
             return _resolution(name, pins, self._loop.time() + PINNED_TTL, "no pin is fit")
-        answers = await self._ask_both(from_text(name), local)
-        found = [address for cached in answers for address in cached.answer.addresses]
-        expires = min((c.expires for c in answers if c.answer.addresses), default=0.0)
-        return _resolution(name, found, expires, _reason(answers))
+        return _joined(name, await self._ask_both(self._keys(name, local)))
+
+    def known(self, name: str) -> Resolution | None:
+        """What ``resolve`` would give without asking anybody; None where it has more to do.
+
+        So it is for nearly every connection: its client has just asked for the name.
+        """
+        local = self._may_be_local(name)
+        if self._rulings.pinned(name, local=local) is not None:
+            return None
+        now, cache = self._loop.time(), self._lookups.cache
+        answers = []
+        for key in self._keys(name, local):
+            if (cached := cache.get(key, now)) is None:
+                return None
+            answers.append(cached)
+        return _joined(name, answers) if any(c.answer.addresses for c in answers) else None
 
     def status(self) -> dict[str, object]:
         """Counters, and each upstream's health, for ``ramnet status``."""
@@ -153,15 +166,20 @@ class Resolver:
         except ValueError as error:
             raise ConfigError(f"[resolver] zones: {error}") from error
 
-    async def _ask_both(self, name: bytes, local: bool) -> list[CachedAnswer]:
-        """A and AAAA at once; a slow second family does not hold up the first."""
-        types = [QTYPE.A]
+    def _may_be_local(self, name: str) -> bool:
+        return self._judge.decide(name).local or not self._judge.enforces
+
+    def _keys(self, name: str, local: bool) -> list[AnswerKey]:
+        """A, and AAAA where it may be of use."""
+        wire_name = from_text(name)
+        keys = [AnswerKey(wire_name, QTYPE.A, local)]
         if local or self._surroundings is None or self._rules.has_global_ipv6:
-            types.append(QTYPE.AAAA)
-        tasks = [
-            self._loop.create_task(self._lookups.answer(AnswerKey(name, qtype, local)))
-            for qtype in types
-        ]
+            keys.append(AnswerKey(wire_name, QTYPE.AAAA, local))
+        return keys
+
+    async def _ask_both(self, keys: Sequence[AnswerKey]) -> list[CachedAnswer]:
+        """A and AAAA at once; a slow second family does not hold up the first."""
+        tasks = [self._loop.create_task(self._lookups.answer(key)) for key in keys]
         try:
             done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if pending:
@@ -174,6 +192,13 @@ class Resolver:
 
     def _loop_found(self, server: Server) -> None:
         self._reporter.service(f"upstream {server.endpoint.address} {server.unusable}")
+
+
+def _joined(name: str, answers: Sequence[CachedAnswer]) -> Resolution:
+    """Raises ResolutionError where they hold no address."""
+    found = [address for cached in answers for address in cached.answer.addresses]
+    expires = min((c.expires for c in answers if c.answer.addresses), default=0.0)
+    return _resolution(name, found, expires, _reason(answers))
 
 
 def _resolution(name: str, found: Iterable[bytes], expires: float, reason: str) -> Resolution:

@@ -64,10 +64,11 @@ def find(reply: Reply, name: bytes, qtype: int) -> Findings:
             return Findings(RCODE.SERVFAIL, (), name, (), None)
         chain.append(aliases[name])
         name = aliases[name].data.lower()
+    if records:
+        return Findings(0, tuple(chain), name, records, None)
     above = set(parent_names(name))
     soas = (r for r in reply.authorities if r.type == QTYPE.SOA and r.owner in above)
-    soa = None if records else next(soas, None)
-    return Findings(reply.rcode if not records else 0, tuple(chain), name, records, soa)
+    return Findings(reply.rcode, tuple(chain), name, records, next(soas, None))
 
 
 def _records_of(reply: Reply, name: bytes, qtype: int) -> tuple[Record, ...]:

@@ -88,6 +88,52 @@ def test_the_servers_end_reaches_the_client_which_may_go_on(rig: Rig) -> None:
     assert received.get(timeout=10) == b"still here"
 
 
+def test_an_end_that_came_with_the_last_bytes_is_passed_on(rig: Rig) -> None:
+    """One edge tells of both, and the read before it comes back short."""
+    server = rig.listen(_after_hello(echo))
+    with rig.connect(FAR, server.port) as sock:
+        sock.sendall(HELLO + b"one")
+        assert read_some(sock, 3) == b"one"
+
+        def send() -> None:
+            sock.sendall(b"two")
+            sock.shutdown(socket.SHUT_WR)
+
+        rig.call(send)  # the loop stands still meanwhile
+        assert read_all(sock) == b"two"
+
+
+def test_urgent_data_holds_nothing_up(rig: Rig) -> None:
+    """A read ends before the mark of it although there is more behind."""
+    server = rig.listen(_after_hello(echo))
+    with rig.connect(FAR, server.port) as sock:
+        sock.sendall(HELLO + b"one")
+        assert read_some(sock, 3) == b"one"
+
+        def send() -> None:
+            sock.sendall(b"two")
+            sock.send(b"!", socket.MSG_OOB)
+            sock.sendall(b"three")
+
+        rig.call(send)
+        assert read_some(sock, 8) == b"twothree"
+
+
+@pytest.mark.parametrize("size", [limits.COPY_FEW - 1, limits.COPY_FEW, limits.COPY_FEW + 1])
+def test_few_bytes_and_many_take_turns(rig: Rig, size: int) -> None:
+    server = rig.listen(_after_hello(echo))
+    with rig.connect(FAR, server.port) as sock:
+        sock.sendall(HELLO)
+        for length in (size, 1, 300_000, size, 2):
+            data = os.urandom(length)
+            sender = threading.Thread(target=sock.sendall, args=(data,))
+            sender.start()
+            assert read_some(sock, length) == data
+            sender.join()
+    rig.events.wait(verdict="allowed")
+    assert rig.call(rig.proxy.status)["pipes"] == 0
+
+
 def test_a_slow_reader_holds_the_sender_back(rig: Rig) -> None:
     sent = threading.Event()
     total = 64 << 20

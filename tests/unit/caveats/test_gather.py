@@ -164,6 +164,30 @@ def test_what_dockerd_says(folder: Path) -> None:
     assert isinstance(docker.netns, Unseen)
 
 
+IMAGES = [
+    {"Id": "sha256:1", "RepoTags": ["pulled:1"], "RepoDigests": ["pulled@sha256:1"]},
+    {"Id": "sha256:2", "RepoTags": ["loaded:1"], "RepoDigests": []},
+    {"Id": "sha256:3", "RepoTags": ["older:1"], "RepoDigests": ["<none>@<none>"]},
+    {"Id": "sha256:4", "RepoTags": None, "RepoDigests": None},
+]
+
+
+def test_images_that_came_by_no_registry(folder: Path) -> None:
+    answers = {"/info": answer(INFO), "/images/json": answer(IMAGES)}
+    with serving(_proc(folder), answers):
+        (docker,) = gather_dockers(folder)
+    assert docker.fileborn == ("loaded:1", "older:1", "sha256:4")
+
+
+def test_images_in_a_store_that_does_not_tell(folder: Path) -> None:
+    status = [["driver-type", "io.containerd.snapshotter.v1"]]
+    answers = {"/info": answer({**INFO, "DriverStatus": status}), "/images/json": answer(IMAGES)}
+    with serving(_proc(folder), answers):
+        (docker,) = gather_dockers(folder)
+    assert isinstance(docker.fileborn, Unseen)
+    assert "does not tell where one is from" in docker.fileborn.reason
+
+
 @pytest.mark.parametrize(
     ("listed", "words"),
     [
@@ -280,7 +304,14 @@ def test_homes(tmp_path: Path) -> None:
     (instances / "link").symlink_to(instances / "far")
     (tmp_path / "home/ann/.kube").mkdir()
     (tmp_path / "home/ann/.kube/config").symlink_to("/dev/zero")
+    plugin = tmp_path / "home/ann/.docker/cli-plugins/docker-debug"
+    plugin.parent.mkdir()
+    plugin.symlink_to("/nowhere")
+    for_all = tmp_path / "usr/libexec/docker/cli-plugins/docker-debug"
+    for_all.parent.mkdir(parents=True)
+    for_all.touch()
     homes = gather_homes(tmp_path)
+    assert homes.debuggers == tuple(f"/{path.relative_to(tmp_path)}" for path in (for_all, plugin))
     at = "/home/ann/.docker/buildx/instances"
     assert homes.builders == (
         Builder(f"{at}/far", "kubernetes"),

@@ -74,6 +74,30 @@ def allowing(*hosts: str) -> PolicyFacts:
     return PolicyFacts("/p", enabled=True, entries=len(hosts), broad=(), allowed=hosts)
 
 
+COVERING = scope(covers=frozenset({"node"}))
+_LABEL = ("io.x-k8s.kind.cluster", "kind")
+NODE = Container(name="node", image="kindest/node", identity="node", labels=(_LABEL,))
+KUBELET = Process(7, "kubelet", 0, netns=1, cgroup="/docker/node/kubelet")
+
+
+@pytest.mark.parametrize(
+    ("scopes", "processes", "state"),
+    [
+        (scope(), (KUBELET,), State.ACTIVE),
+        (COVERING, (KUBELET,), State.COVERED),
+        (COVERING, (), State.COVERED),
+        (COVERING, (KUBELET, replace(KUBELET, cgroup="/kubelet")), State.ACTIVE),
+        (COVERING, AWAY, State.UNKNOWN),
+    ],
+)
+def test_a_cluster_in_covered_containers(scopes: Any, processes: Any, state: State) -> None:
+    dockers = docker(containers=(NODE,))
+    found = look("kubernetes", scopes=scopes, processes=processes, dockers=dockers)
+    assert found.state is state
+    if state is State.COVERED:
+        assert any("node: of kind, image kindest/node: covered" in line for line in found.evidence)
+
+
 NEW = DockerDaemon(7, "28.5.2", names_dns=False)
 
 
@@ -105,6 +129,10 @@ NEW = DockerDaemon(7, "28.5.2", names_dns=False)
         ),
         ("containers-dns-open", {"config": OPEN}, State.ACTIVE),
         ("docker-proxies", {"dockers": docker(registries=AWAY)}, State.UNKNOWN),
+        ("docker-debug", {"homes": Homes(debuggers=("/p/docker-debug",))}, State.ACTIVE),
+        ("docker-debug", {"homes": Homes(unread=("/home/x: no",))}, State.UNKNOWN),
+        ("docker-load", {"dockers": docker(fileborn=("a:1",))}, State.ACTIVE),
+        ("docker-load", {"dockers": docker(fileborn=AWAY)}, State.UNKNOWN),
         ("policy-stale", {"signed": SignedFacts("fresh", "later", "deny")}, State.ABSENT),
         ("policy-stale", {"signed": SignedFacts("expired", "now", "deny")}, State.ACTIVE),
         ("policy-stale", {"signed": SignedFacts("overdue", "now", "keep")}, State.ACTIVE),
@@ -276,8 +304,8 @@ medium privileged-containers host-access-containers host-network-containers dock
 medium mark-or-uid-forgery raw-sockets local-forwarders insecure-registries registry-mirrors
 medium registry-redirections containers-dns-open broad-hosts policy-stale sign-in-not-enforced
 medium wsl-all-distributions buildx-kubernetes windows-containers
-low embedded-dns-shared docker-proxies no-proxy kernel-capabilities domain-fronting push-pull
-low cli-fetches
+low docker-debug docker-load embedded-dns-shared docker-proxies no-proxy kernel-capabilities
+low domain-fronting push-pull cli-fetches
 """
 
 
