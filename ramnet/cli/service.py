@@ -116,13 +116,18 @@ def log_level(level: str | None, config_path: Path, as_json: bool) -> None:
 
 @click.command("sign-in")
 @click.option(
-    "--token-file", type=click.File("r"), required=True, help="The token; - is standard input."
+    "--token-file", type=click.File("rb"), required=True, help="The token; - is standard input."
 )
 @config_option
 @json_option
-def sign_in(token_file: IO[str], config_path: Path, as_json: bool) -> None:
+def sign_in(token_file: IO[bytes], config_path: Path, as_json: bool) -> None:
     """Begin a session with a token of the organization's identity provider."""
-    body = json.dumps({"token": token_file.read().strip()}).encode()
+    from ramnet.trust.session import MAX_TOKEN
+
+    token = token_file.read(MAX_TOKEN + 2).strip()
+    if not token.isascii() or len(token) > MAX_TOKEN:
+        raise ConfigError(f"{token_file.name} holds no token: it is too long, or no text")
+    body = json.dumps({"token": token.decode()}).encode()
     _order(config_path, "/v1/sign-in", "signed in: {subject}, until {expires}", as_json, body)
 
 

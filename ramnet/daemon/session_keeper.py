@@ -49,6 +49,8 @@ class SessionKeeper:
         self._file = Path(config.state_dir) / SESSION
         self.claims: Claims | None = None
         self._busy = asyncio.Lock()
+        self._fetching = asyncio.Lock()
+        """Apart: who signs in while the keys are slow to come keeps no session from ending."""
 
     async def start(self) -> None:
         """Take up the session of before the start, if its token is still good."""
@@ -62,9 +64,13 @@ class SessionKeeper:
         """End the session in time, for ever."""
         while True:
             await asyncio.sleep(LOOK)
-            if self.claims is not None and time.time() >= self.claims.expires:
+            if self._has_expired():
                 async with self._busy:
-                    await self._end("it has expired")
+                    if self._has_expired():  # else somebody has signed in meanwhile
+                        await self._end("it has expired")
+
+    def _has_expired(self) -> bool:
+        return self.claims is not None and time.time() >= self.claims.expires
 
     async def sign_in(self, body: bytes) -> dict[str, Any]:
         """Begin a session. Raises TokenError, ConfigError or PolicyError, and changes nothing."""
@@ -74,9 +80,10 @@ class SessionKeeper:
             raise TokenError('the body is not {"token": TOKEN}') from None
         if not token or len(token) > MAX_TOKEN:
             raise TokenError("there is no token, or it is too long")
-        async with self._busy:
+        async with self._fetching:
             keys, url = await asyncio.to_thread(_keys_or_url, self._settings)
             fetched = await self._send(self._order(token, keys, url))
+        async with self._busy:
             await self._begin(fetched, keep=True)
         return self.describe()
 

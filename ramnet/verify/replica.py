@@ -150,7 +150,7 @@ class Replica:
             ready.settimeout(_START_LIMIT)
             with (self._directory / "log").open("wb") as log:
                 self._service = subprocess.Popen(
-                    [*LEASHED, str(os.getpid()), "run", "--config", self.config_path],
+                    [*LEASHED, str(os.getpid()), *PROGRAM, "run", "--config", self.config_path],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment(),
                 )  # fmt: skip
             self._wait(ready)

@@ -13,13 +13,14 @@ import msgspec
 import pytest
 import trustme
 
-from ramnet.config import Denial, Proxy, Resolver
+from ramnet.config import Config, Denial, Proxy, Resolver, Scope, Session
 from ramnet.daemon.client import ask
 from ramnet.daemon.fetch_order import Order
 from ramnet.daemon.fetching import send
+from ramnet.daemon.session_keeper import SessionKeeper
 from ramnet.errors import RamnetError
 from ramnet.gate.spec import GateSpec, Surroundings
-from ramnet.trust.session import Kept, Rules
+from ramnet.trust.session import Claims, Kept, Rules
 from tests.lab.processes import wait_until
 from tests.trust import test_slow_servers as slow_servers
 from tests.trust.issuer import AUDIENCE, ISSUER, Issuer
@@ -329,3 +330,50 @@ def test_a_session_file_that_is_rubbish_is_no_session(person: Person) -> None:
     (person.bench.state / "session").write_bytes(b"\x00rubbish")
     person.start("session ended: ")
     wait_until("the gate follows", lambda: person.gate()["allowed"] == ["login.example"], PATIENCE)
+
+
+class _Closed:
+    """An admission that keeps what it is told."""
+
+    mode = "policy"
+
+    async def close(self, words: str, organization: str) -> None:
+        self.mode = "closed"
+
+
+def test_keys_that_do_not_come_keep_no_session_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may sign in may do so again and again while the keys' server is slow."""
+    settings = Config(
+        policy="/p",
+        scopes=[Scope(name="a")],
+        state_dir=str(tmp_path),
+        session=Session(enforce=True, jwks="https://keys.example/", issuer=ISSUER, audience="a"),
+    )
+    never = asyncio.Event()
+
+    async def send(*_: object) -> None:
+        await never.wait()
+
+    async def use_groups(_: tuple[str, ...]) -> None: ...
+
+    async def scene() -> None:
+        admission: Any = _Closed()
+        keeper = SessionKeeper(
+            settings, admission, use_groups=use_groups, way_out=lambda: None, tell=lambda _: None
+        )
+        monkeypatch.setattr(keeper, "_send", send)
+        monkeypatch.setattr(keeper, "_order", lambda *_: None)
+        keeper.claims = Claims("dev", [], [], time.time() - 1)
+        signing = [asyncio.create_task(keeper.sign_in(b'{"token": "x"}')) for _ in range(3)]
+        watching = asyncio.create_task(keeper.watch())
+        async with asyncio.timeout(30):
+            while admission.mode != "closed":
+                await asyncio.sleep(0.01)
+            await keeper.sign_out()
+        for task in (*signing, watching):
+            task.cancel()
+        await asyncio.gather(*signing, watching, return_exceptions=True)
+
+    asyncio.run(scene())

@@ -140,6 +140,18 @@ def test_status_without_a_service(machine: Machine) -> None:
     assert "the service does not answer" in result.stderr
 
 
+@pytest.mark.parametrize("content", ["/dev/zero", b"\xff\xfe", b"x" * 40_000])
+def test_a_file_that_holds_no_token(machine: Machine, tmp_path: Path, content: str | bytes) -> None:
+    path = tmp_path / "token"
+    if isinstance(content, str):
+        path.symlink_to(content)
+    else:
+        path.write_bytes(content)
+    result = machine.run("sign-in", "--token-file", str(path))
+    assert result.exit_code == 2
+    assert "holds no token" in result.stderr
+
+
 DOCUMENT: dict[str, Any] = {
     "state": "enforcing",
     "version": "0.1.0",

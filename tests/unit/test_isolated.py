@@ -28,7 +28,7 @@ def test_the_prober(loaded: Path) -> None:
     assert not loaded.exists()
 
 
-@pytest.mark.parametrize("program", [PROGRAM, (*LEASHED, str(os.getpid()))])
+@pytest.mark.parametrize("program", [PROGRAM, (*LEASHED, str(os.getpid()), *PROGRAM)])
 def test_the_replicas_service(loaded: Path, program: tuple[str, ...]) -> None:
     done = subprocess.run([*program, "rules", "--help"], capture_output=True, check=False)
     assert b"Usage" in done.stdout
