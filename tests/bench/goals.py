@@ -80,7 +80,7 @@ def _growth(case: str, bound: float, metric: str) -> Goal:
 
 _MILLION = "1000000"
 _LARGE = ("size", _MILLION)
-_RELOAD, _LIFE = ("reload", "ramnet"), ("life", "ramnet")
+_RELOAD, _LIFE = ("reload", _MILLION), ("life", "ramnet")
 GOALS: tuple[Goal, ...] = (
     _of("bulk over TLS, 1 stream, of direct", 0.85, "tcp", "bulk_tls_1_mib_s", "direct"),
     _of("bulk over TLS, 8 streams, of direct", 0.85, "tcp", "bulk_tls_8_mib_s", "direct"),

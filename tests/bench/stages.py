@@ -95,7 +95,7 @@ def units(settings: Settings, stages: tuple[str, ...]) -> Iterator[Unit]:
         "container": ("direct", "ramnet"),
         "life": ("ramnet",),
         "size": tuple(map(str, settings.policy_sizes)),
-        "reload": ("ramnet",),
+        "reload": (str(settings.policy_sizes[-1]),),
     }
     for number in range(settings.rounds):
         for stage in stages:
