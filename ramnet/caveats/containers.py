@@ -22,6 +22,8 @@ _NODE_LABELS: Final = {
 _CACHE_VARIABLE: Final = "REGISTRY_PROXY_REMOTEURL"
 """Makes the distribution registry a pull-through cache."""
 
+_NO_DOCKER: Final = "no dockerd of root's is in view; start it, or ask where it runs"
+
 Describe = Callable[[Container], str | None]
 """What is to be said of a container in words that follow its name, or None."""
 
@@ -30,7 +32,7 @@ def no_dockers(facts: Facts) -> list[str]:
     """Why no dockerd was looked at; empty where one was."""
     if isinstance(facts.dockers, Unseen):
         return [facts.dockers.reason]
-    return [] if facts.dockers else ["no dockerd of root's is in view of this process"]
+    return [] if facts.dockers else [_NO_DOCKER]
 
 
 def each_docker(facts: Facts) -> tuple[Docker, ...]:

@@ -35,6 +35,9 @@ from ramnet.ruleset import GATE_UID
 OPEN_FILES: Final = 131072
 """Two sockets and a borrowed pipe (two descriptors) for each of 16,384 connections, and more."""
 
+LARGE_POLICY: Final = 4 << 20
+"""Bytes of a compiled policy from which on it is verified in a thread; 2 ms."""
+
 
 class GateLike(Protocol):
     """What the worker needs of ``ramnet.gate.gate.Gate``."""
@@ -173,7 +176,7 @@ class Conversation:
             case channel.Listen():
                 await self._gate.listen(_by_role(message.roles, fds))
             case channel.Adopt():
-                self._adopt(self._gate, message, fds)
+                await self._adopt(self._gate, message, fds)
             case channel.RefuseAll():
                 self._gate.replace_policy(Policy.empty(message.reason))
                 self._say(channel.Adopted(message.serial))
@@ -187,13 +190,14 @@ class Conversation:
         await self._gate.start(_by_role(message.roles, fds))
         self._say(channel.Ready())
 
-    def _adopt(self, gate: GateLike, order: channel.Adopt, fds: list[int]) -> None:
+    async def _adopt(self, gate: GateLike, order: channel.Adopt, fds: list[int]) -> None:
         (fd,) = fds
         serial = order.serial
         try:
             # A private map: before Linux 6.7 a shared one of a sealed file is refused (EPERM).
+            size = os.fstat(fd).st_size
             policy = Policy(mmap.mmap(fd, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ))
-            policy.verify()
+            await _verify(policy, size)
             policy.notice = order.notice
         except (PolicyError, OSError, ValueError) as error:
             self._say(channel.Rejected(serial, str(error)))
@@ -216,6 +220,17 @@ class Conversation:
 
     def _say(self, message: channel.FromGate) -> None:
         channel.send(self._supervisor, message)
+
+
+async def _verify(policy: Policy, size: int) -> None:
+    """Raises PolicyError. A large one beside the loop, which it would hold up for 30 ms."""
+    if size < LARGE_POLICY:
+        policy.verify()
+        return
+    try:
+        await asyncio.to_thread(policy.verify)
+    except RuntimeError:  # no thread is to be had
+        policy.verify()
 
 
 def _by_role(roles: list[str], fds: list[int]) -> dict[str, list[socket.socket]]:

@@ -46,6 +46,8 @@ ROWS = (
     Row("DNS refused, each name new", "dns", "dns_refused_new_s", "/s", "dnsmasq"),
     Row("DNS forwarded, upstream in 0 ms", "dns", "dns_forwarded_s", "/s", "dnsmasq"),
     Row("DNS forwarded, upstream in 20 ms", "dns", "dns_forwarded_20ms_s", "/s", "dnsmasq"),
+    Row("processor, a cached answer", "dns", "dns_cached_cpu_us", "µs", "dnsmasq"),
+    Row("processor, a forwarded answer", "dns", "dns_forwarded_cpu_us", "µs", "dnsmasq"),
     Row("questions lost in the worst of these", "dns", "dns_lost_percent", "%", ""),
     Row("DNS cached at 1,000/s, p50", "dns", "dns_p50_ms", "ms", "dnsmasq"),
     Row("DNS cached at 1,000/s, p99", "dns", "dns_p99_ms", "ms", "dnsmasq"),

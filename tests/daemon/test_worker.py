@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from ramnet.daemon import channel, memfd
+from ramnet.daemon import channel, memfd, worker
 from ramnet.daemon.worker import Conversation, readable_for_all
 from ramnet.policy import compile_policy, read_document
 
@@ -76,7 +76,9 @@ class QuietGate(StubGate):
         assert listeners == {}
 
 
-def test_a_whole_policy_is_adopted() -> None:
+@pytest.mark.parametrize("large", [worker.LARGE_POLICY, 0])
+def test_a_whole_policy_is_adopted(large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "LARGE_POLICY", large)
     blob = compile_policy(read_document(b"version = 4", source="p"))
     ready, answer = adopted(blob)
     assert ready == channel.Ready()
@@ -84,8 +86,10 @@ def test_a_whole_policy_is_adopted() -> None:
     assert (answer.serial, answer.version) == (1, 4)
 
 
+@pytest.mark.parametrize("large", [worker.LARGE_POLICY, 0])
 @pytest.mark.parametrize("at", [0, 40, -1])
-def test_a_damaged_policy_is_rejected(at: int) -> None:
+def test_a_damaged_policy_is_rejected(at: int, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "LARGE_POLICY", large)
     blob = bytearray(compile_policy(read_document(b"version = 4", source="p")))
     blob[at] ^= 1
     _, answer = adopted(bytes(blob))

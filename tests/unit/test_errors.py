@@ -225,6 +225,18 @@ def test_every_error_has_a_code_of_the_contract() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_without_docker_what_hangs_on_it_is_unknown_and_says_what_to_do(folder: Path) -> None:
+    """Where no process is another's: nothing there is a dockerd."""
+    alone = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", RAMNET)
+    done = run(Row("", "caveats --fail-on high", 1, (), through=alone), folder)
+    assert done.returncode == 1
+    assert (
+        "not known: no dockerd of root's is in view; start it, or ask where it runs" in done.stdout
+    )
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_a_taken_port_is_a_warning_that_names_it(folder: Path) -> None:
     """The port of the explicit proxy is anybody's, and nobody may keep the rules away by it."""
     from ramnet.kernel.listeners import open_explicit

@@ -62,7 +62,9 @@ def test_what_cannot_be_looked_at_is_never_absent() -> None:
 def test_no_dockerd_in_view_proves_nothing() -> None:
     finding = look("buildx-docker-container", dockers=())
     assert finding.state is State.UNKNOWN
-    assert finding.evidence == ("not known: no dockerd of root's is in view of this process",)
+    assert finding.evidence == (
+        "not known: no dockerd of root's is in view; start it, or ask where it runs",
+    )
 
 
 def signing_in(**parts: Any) -> Config:
