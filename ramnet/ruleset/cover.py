@@ -49,7 +49,9 @@ a container that is not covered is a way round (caveat ``local-forwarders``).
 
 *Answers.* A container may send from an address of the far end's (no reverse path filter is strict
 by default), and would have our answer leave for there: an echo with all that was sent, the gate's
-answer to a question. What it opened to this machine is marked, and answered by a bridge alone.
+answer to a question. What it opened to this machine is marked, and answered by a bridge alone. Left
+is what the kernel itself says before any rule has seen where a packet is to go: that its time is
+over, or that it is too long for the uplink, about once a second (icmp_ratelimit), quoting it.
 
 *Inbound.* conntrack may have met an old connection in the middle and hold the far end for the
 opener, so an answer counts as one only where the connection was marked when it began.
