@@ -22,6 +22,36 @@ def test_the_proxy_does_not_wait_long_for_the_second_family(slow: str) -> None:
         assert upstream.names == [f"{NAME} A", f"{NAME} AAAA"]
 
 
+def test_what_is_known_is_what_would_be_resolved_while_it_is_true() -> None:
+    with Upstream(true) as upstream, Service([upstream.place], own=["10.0.0.1"]) as service:
+        known = service.resolver.known
+        assert service.call(known, NAME) is None
+        found = service.wait(service.resolver.resolve(NAME))
+        assert service.call(known, NAME) == found
+        asked = len(upstream.names)
+        service.advance(301)
+        assert service.call(known, NAME) is None
+        assert len(upstream.names) == asked
+
+
+def test_what_has_no_address_and_what_is_pinned_is_not_known() -> None:
+    with Upstream(says("NXDOMAIN")) as upstream, Service([upstream.place]) as service:
+        with pytest.raises(ResolutionError):
+            service.wait(service.resolver.resolve(NAME))
+        assert service.call(service.resolver.known, NAME) is None
+        assert service.call(service.resolver.known, "localhost") is None
+
+
+def test_an_address_of_this_machine_is_not_known_for_an_entry_without_local() -> None:
+    def loopback(query: dns.message.Message, _: Upstream) -> bytes:
+        return wire(query, f"{owner(query)} 60 {'A 127.0.0.1' if is_a(query) else 'AAAA ::1'}")
+
+    with Upstream(loopback) as upstream, Service([upstream.place]) as service:
+        found = service.wait(service.resolver.resolve(NAME, local=True))
+        assert found.addresses == ("127.0.0.1", "::1")
+        assert service.call(service.resolver.known, NAME) is None
+
+
 def test_a_name_that_does_not_exist_is_not_waited_for_twice() -> None:
     def half(query: dns.message.Message, _: Upstream) -> bytes | None:
         return wire(query, rcode="NXDOMAIN") if is_a(query) else None
