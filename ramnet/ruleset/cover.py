@@ -21,8 +21,11 @@ Docker's own NAT would hide who asked)::
         to container networks by a bridge                   accept
         the rest, older connections among it                reset or ICMP
     input, filter, priority 0                              chain input
+        from them, connections that they opened             marked as such
         the gate's ports, but for what was redirected       reset or ICMP
     postrouting, filter, priority 99 (before SNAT)         chain leaving
+        answers in connections marked as from them, by any
+        interface but a bridge                              dropped
         the same packets by any interface but a bridge      dropped
 
 *Who is covered* is told the other way round. On a bridge with a covered container (``watched``)
@@ -44,6 +47,12 @@ first packet on.
 it would pass by Docker's isolation of networks and by the machine's own input rules. So a proxy in
 a container that is not covered is a way round (caveat ``local-forwarders``).
 
+*Answers.* A container may send from an address of the far end's (no reverse path filter is strict
+by default), and would have our answer leave for there: an echo with all that was sent, the gate's
+answer to a question. What it opened to this machine is marked, and answered by a bridge alone. Left
+is what the kernel itself says before any rule has seen where a packet is to go: that its time is
+over, or that it is too long for the uplink, about once a second (icmp_ratelimit), quoting it.
+
 *Inbound.* conntrack may have met an old connection in the middle and hold the far end for the
 opener, so an answer counts as one only where the connection was marked when it began.
 """
@@ -59,6 +68,9 @@ from ramnet.ruleset.table import replace_table
 
 INBOUND_MARK: Final = 0x52414D49
 """ct mark of connections that others opened to a covered container ("RAMI")."""
+
+HERE_MARK: Final = 0x52414D48
+"""ct mark of connections that covered containers opened to this machine ("RAMH")."""
 
 LEASE: Final = 10.0
 """Seconds for which an address is another's without Docker's being asked again; long enough for a
@@ -111,7 +123,7 @@ def render_table(
         *redirect.base_chain("input", "filter", "input", 0, "accept", _input(ports)),
         *redirect.plain_chain("gate_only", _gate_only()),
         *redirect.plain_chain("refuse", redirect.refuse()),
-        *redirect.base_chain("leaving", "filter", "postrouting", 99, "accept", _from("guard")),
+        *redirect.base_chain("leaving", "filter", "postrouting", 99, "accept", _leaving()),
         *redirect.plain_chain("guard", _guard()),
     ]
     return replace_table(situation, body, table)
@@ -188,6 +200,11 @@ def _covered() -> Iterator[str]:
 
 
 def _input(ports: Ports) -> Iterator[str]:
+    # Whoever sends from an address of the far end's has our answer, with what was said, go there.
+    here = f"ct direction original ct mark 0x0 ct mark set {HERE_MARK:#x}"
+    yield f"iifname @whole {here}"
+    for family, version in _FAMILIES:
+        yield f"iifname @watched {family} saddr != @others{version} {here}"
     yield f"tcp dport {{ {ports.resolver}, {ports.proxy} }} goto gate_only"
     yield f"udp dport {ports.resolver} goto gate_only"
 
@@ -197,6 +214,12 @@ def _gate_only() -> Iterator[str]:
     yield "ct status dnat iifname @whole accept"
     yield "ct status dnat iifname @watched accept"
     yield "goto refuse"
+
+
+def _leaving() -> Iterator[str]:
+    away = "oif != @bridges oifname != @whole oifname != @watched"
+    yield f"ct direction reply ct mark {HERE_MARK:#x} {away} counter drop"
+    yield from _from("guard")
 
 
 def _guard() -> Iterator[str]:

@@ -21,6 +21,7 @@ STATUS: dict[str, Any] = {
         {
             "name": "dockerd",
             "gate_pid": 8,
+            "cgroup": None,
             "tier": "redirect",
             "scoping": "cgroup2",
             "scoping_reason": "seen",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from scapy.layers.inet import ICMP, IP, UDP
+from scapy.packet import Packet
 
 from ramnet.config import Config, Scope
 from ramnet.kernel.cover import CoverRules
@@ -15,7 +17,7 @@ from ramnet.kernel.enforcer import Enforcer
 from ramnet.kernel.examination import examine
 from ramnet.ruleset import cover
 from ramnet.verify import listing
-from tests.kernel.conftest import FAR4, INNER4, Wire, client
+from tests.kernel.conftest import BRIDGE4, FAR4, INNER4, Wire, client
 from tests.lab.host import Host
 from tests.lab.processes import wait_until
 
@@ -123,3 +125,28 @@ def test_verify_reads_these_rules_too(covering: Enforcer, hosts: Hosts, tmp_path
     assert missing() == [("missing", "guard")] * 3
     rules(covering)._run(f"delete table inet {table}\n")
     assert {chain for _, chain in missing()} >= {"arriving", "forward", "covered", "guard"}
+
+
+@pytest.mark.parametrize("make", [
+    lambda n: ICMP(id=n), lambda n: UDP(sport=n, dport=4321),
+], ids=["echo", "closed port"])  # fmt: skip
+def test_no_answer_of_ours_goes_to_whose_address_is_borrowed(
+    covering: Enforcer,
+    container: Host,
+    hosts: Hosts,
+    wire: Wire,
+    make: Callable[[int], Packet],
+) -> None:
+    for name in ("all", "anyname"):
+        loose = f"echo 0 >/proc/sys/net/ipv4/conf/{name}/rp_filter"
+        hosts[0].run(["sh", "-c", loose]).check()
+    for number, watched in enumerate((frozenset[str](), BRIDGE)):
+        rules(covering).follow(watched, frozenset())
+        _send_as_far(container, make(1000 + number) / b"secret")
+        left = wire.sent()
+        assert bool(left) is not bool(watched), "it leaves where nobody is covered"
+
+
+def _send_as_far(container: Host, data: Packet) -> None:
+    with container.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
+        sock.sendto(bytes(IP(src=FAR4, dst=BRIDGE4) / data), (BRIDGE4, 0))

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from ramnet.ruleset import SINKHOLE4, SINKHOLE6, Ports
-from ramnet.ruleset.cover import INBOUND_MARK, Covered, cover_table, render_table
+from ramnet.ruleset.cover import HERE_MARK, INBOUND_MARK, Covered, cover_table, render_table
 from ramnet.ruleset.trace import Connection, Fate, Packet
 from tests.unit.ruleset.rows import (
     ACCEPTED,
@@ -26,8 +26,10 @@ OTHER4, OTHER6 = "172.17.0.9", "fd00:1::9"
 COVERED = Covered(frozenset({"whole0"}), frozenset({"docker0"}), frozenset({OTHER4, OTHER6}))
 TABLE = render_table(COVER, USUAL, Ports(RESOLVER, PROXY), COVERED, OWN)
 
-TO_RESOLVER, TO_PROXY = Fate("redirected", RESOLVER), Fate("redirected", PROXY)
+TO_RESOLVER = Fate("redirected", RESOLVER, mark=HERE_MARK)
+TO_PROXY = Fate("redirected", PROXY, mark=HERE_MARK)
 _INBOUND = Connection("established", "reply", mark=INBOUND_MARK)
+_HERE = Connection("established", "reply", mark=HERE_MARK)
 _REPLY = Connection("established", "reply")
 _DNAT = Connection("new", dnat=True)
 
@@ -92,7 +94,14 @@ ROWS: list[Row] = [
            sources=(OTHER4, OTHER6)),
     *_from("its QUIC as well", ACCEPTED, protocol="udp", dport=443, sources=(OTHER4, OTHER6)),
     *_from("a bridge without cover", ACCEPTED, dport=443, iif="br-other"),
-    *_from("to this machine it goes Docker's way", ACCEPTED, "own", dport=8080, oif=None),
+    *_from("to this machine it goes Docker's way", replace(ACCEPTED, mark=HERE_MARK), "own",
+           dport=8080, oif=None),
+    ("the answer goes by its bridge",
+     Packet(INNER4, "icmp", icmp_type="echo-reply", connection=_HERE, **_BRIDGE),
+     replace(ACCEPTED, mark=HERE_MARK)),
+    ("and not to whose address it has borrowed",
+     Packet(FAR4, "icmp", icmp_type="echo-reply", connection=_HERE),
+     Fate("dropped", mark=HERE_MARK)),
     *_from("to another container it goes Docker's way", ACCEPTED, "container", dport=8080,
            **_BRIDGE),
     *_from("but not past the bridge", RESET, "container", dport=8080),
@@ -122,7 +131,7 @@ ROWS: list[Row] = [
      Packet("192.0.2.2", dport=PROXY, oif=None, iif="eth0", source=FAR4, connection=_DNAT), RESET),
     ("nor a covered one that names it",
      Packet("172.17.0.1", dport=PROXY, oif=None, iif="docker0", source=INNER4,
-            connection=Connection("new")), RESET),
+            connection=Connection("new")), replace(RESET, mark=HERE_MARK)),
     ("other ports of this machine are no matter of ours",
      Packet("192.0.2.2", dport=22, oif=None, iif="eth0", source=FAR4), ACCEPTED),
 ]  # fmt: skip
