@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -67,14 +66,9 @@ def measure_dns(place: Place, way: Way, settings: Settings, questions: Questions
     return values | _latency(place, settings, questions.known)
 
 
-_PORTS: Final = itertools.cycle(range(33000, 60000, 8))
-"""Each load begins at ports of its own: where one was used by the way before, conntrack would
-still lead it there."""
-
-
 def _dnsperf(place: Place, file: Path, *options: str) -> str:
-    ports = ["-x", str(next(_PORTS))]
-    argv = ["dnsperf", "-s", FAST, "-d", str(file), "-T", "1", *ports, *options]
+    place.forget_connections()
+    argv = ["dnsperf", "-s", FAST, "-d", str(file), "-T", "1", *options]
     return place.vm.run(pinned(LAST_CPU, *argv), seconds=60).check().out
 
 

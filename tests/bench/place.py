@@ -126,6 +126,15 @@ class Place:
         self.vm.set_hosts({SITE.name: SITE.ipv4})
         self.authority.trust_on(self.vm)
 
+    def forget_connections(self) -> None:
+        """Empty the vm's conntrack: what a way before had from the same ports to the same server
+        would go where it went then, or be refused as older than the rules."""
+        flush = (
+            "from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket\n"
+            "with NFCTSocket() as connections: connections.flush()"
+        )
+        self.vm.run([sys.executable, "-I", "-c", flush]).check()
+
     def client(self, name: str, *arguments: str) -> list[str]:
         """The command of a client of ours."""
         script = str(HERE / "clients" / f"{name}.py")

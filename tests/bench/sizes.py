@@ -160,13 +160,17 @@ def _replace(place: Place, text: str) -> None:
 def _prober(place: Place) -> Iterator[Callable[[], dict[str, float]]]:
     """Gives what was seen since the last call."""
     names = (FAST, f"probe.{FAST_ZONE}", SITE.ipv4, "probe.refused.example")
+    place.forget_connections()
     argv = place.vm.enter_command + pinned(LAST_CPU, *place.client("prober", *names))
     with talking(argv) as (said, told):
 
         def ask() -> dict[str, float]:
             said.write("\n")
             said.flush()
-            return dict(json.loads(told.readline()))
+            line = told.readline()
+            if not line:
+                raise LabError("the prober has ended")
+            return dict(json.loads(line))
 
         yield ask
 
