@@ -7,44 +7,26 @@ reason: a misspelt key that is passed over would be a gate that its owner believ
 import ipaddress
 import itertools
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct, field
 
+from ramnet.config_values import (
+    check_absolute,
+    check_parent,
+    check_socket_path,
+    checked,
+    duration,
+    parse_endpoint,
+)
 from ramnet.errors import ConfigError
 
 DEFAULT_PATH: Final = "/etc/ramnet/ramnet.toml"
 
 _KEY_AT_FAULT = re.compile(r"Object (?:contains (unknown)|missing required) field `(.*)`")
-_SUN_PATH_MAX = 107  # struct sockaddr_un, less its NUL (unix(7))
-
-
-class Endpoint(NamedTuple):
-    """An IP address and a port."""
-
-    address: str
-    port: int
-
-
-def parse_endpoint(text: str, default_port: int | None = None) -> Endpoint:
-    """``192.0.2.1``, ``192.0.2.1:53``, ``2001:db8::1`` or ``[2001:db8::1]:53``.
-
-    Raises ValueError for a name, a port out of range, or no port where there is no default.
-    """
-    host, port = text, ""
-    if match := re.fullmatch(r"\[(.*)\](?::(\d+))?|([^:]*):(\d+)", text):
-        host, port = match[1] or match[3] or "", match[2] or match[4] or ""
-    address = str(ipaddress.ip_address(host))
-    if not port and default_port is None:
-        raise ValueError(f"{text!r} names no port")
-    number = int(port) if port else int(default_port or 0)
-    if not 0 < number < 65536:
-        raise ValueError(f"{text!r} has no port between 1 and 65535")
-    return Endpoint(address, number)
 
 
 _CONTAINERS: Final = (
@@ -106,11 +88,11 @@ class Resolver(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for key, servers in ("upstream", [self.upstream]), ("zones", self.zones.values()):
             for server in (s for group in servers for s in group):
-                _checked(key, server, lambda text: parse_endpoint(text, 53))
+                checked(key, server, lambda text: parse_endpoint(text, 53))
         if any(not servers for servers in self.zones.values()):
             raise ValueError("zones: a zone needs at least one server")
         for address in (a for addresses in self.hosts.values() for a in addresses):
-            _checked("hosts", address, ipaddress.ip_address)
+            checked("hosts", address, ipaddress.ip_address)
 
 
 class Proxy(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -127,11 +109,11 @@ class Proxy(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         for listener in self.explicit:
-            _checked("explicit", listener, parse_endpoint)
+            checked("explicit", listener, parse_endpoint)
         for network in self.explicit_clients:
-            _checked("explicit_clients", network, ipaddress.ip_network)
+            checked("explicit_clients", network, ipaddress.ip_network)
         if self.parent is not None:
-            _check_parent(self.parent)
+            check_parent(self.parent)
 
 
 class Denial(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -156,7 +138,7 @@ class Trust(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         for key in ("root", "ca"):
-            _check_absolute(key, getattr(self, key))
+            check_absolute(key, getattr(self, key))
         if not 10 <= self.refresh_seconds <= 86400:
             raise ValueError(f"refresh: {self.refresh!r} is not between 10 s and 24 h")
         duration("grace", self.grace)
@@ -199,9 +181,9 @@ class Session(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     groups_claim: str = "groups"
 
     def __post_init__(self) -> None:
-        _check_absolute("registry_json", self.registry_json)
+        check_absolute("registry_json", self.registry_json)
         if self.jwks is not None and not self.jwks.startswith("https://"):
-            _check_absolute("jwks", self.jwks)
+            check_absolute("jwks", self.jwks)
         if unknown := [name for name in self.algorithms if name not in _ALGORITHMS]:
             known = ", ".join(sorted(_ALGORITHMS))
             raise ValueError(f"algorithms: {unknown[0]!r} is none of {known}")
@@ -221,9 +203,9 @@ class Metrics(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.listen is None or self.listen.startswith("/"):
-            _check_socket_path("listen", self.listen or "")
+            check_socket_path("listen", self.listen or "")
             return
-        _checked("listen", self.listen, parse_endpoint)
+        checked("listen", self.listen, parse_endpoint)
         if not ipaddress.ip_address(parse_endpoint(self.listen).address).is_loopback:
             raise ValueError(
                 f"listen: {self.listen!r} is neither on loopback nor an absolute path; a proxy of "
@@ -243,7 +225,7 @@ class Exempt(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.address is not None:
-            _checked("address", self.address, ipaddress.ip_network)
+            checked("address", self.address, ipaddress.ip_network)
         if isinstance(self.uid, int) and not 0 <= self.uid < 2**32 - 1:
             raise ValueError(f"uid {self.uid} is out of range")
         if self.port is not None and self.proto not in ("tcp", "udp", "sctp"):
@@ -280,9 +262,9 @@ class Config(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         for key in ("state_dir", "control_socket"):
-            _check_absolute(key, getattr(self, key))
+            check_absolute(key, getattr(self, key))
         _check_policy(self)
-        _check_socket_path("control_socket", self.control_socket)
+        check_socket_path("control_socket", self.control_socket)
         if not self.scopes:
             raise ValueError("scope: at least one [[scope]] is needed")
         for one, other in itertools.combinations(self.scopes, 2):
@@ -347,37 +329,11 @@ def _nearest(place: str, unknown: str) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _checked(key: str, text: str, parse: Callable[[str], object]) -> None:
-    """Run a parser for its refusal alone, and say which key it was."""
-    try:
-        parse(text)
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}") from error
-
-
-def duration(key: str, value: int | str) -> float:
-    """``90``, ``90s``, ``15m`` or ``1h`` in seconds. Raises ValueError, naming ``key``."""
-    match = re.fullmatch(r"(\d{1,9})([smh]?)", str(value))
-    if match is None:
-        raise ValueError(f"{key}: {value!r} is no duration such as 90, 90s, 15m or 1h")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
-
-
-def _check_absolute(key: str, path: str | None) -> None:
-    if path is not None and not path.startswith("/"):
-        raise ValueError(f"{key}: {path!r} is not an absolute path")
-
-
-def _check_socket_path(key: str, path: str) -> None:
-    if len(path.encode()) > _SUN_PATH_MAX:
-        raise ValueError(f"{key}: longer than {_SUN_PATH_MAX} bytes")
-
-
 def _check_policy(config: Config) -> None:
     if not config.signed:
         if "://" in config.policy:
             raise ValueError(f"policy: {config.policy!r} is neither a path nor an https:// URL")
-        _check_absolute("policy", config.policy)
+        check_absolute("policy", config.policy)
         return
     try:
         url = urlsplit(config.policy)
@@ -388,14 +344,3 @@ def _check_policy(config: Config) -> None:
         raise ValueError(f"policy: {config.policy!r} is not https://HOST[:PORT][/PATH]")
     if config.trust.root is None:
         raise ValueError("trust.root: a policy from a URL needs the root.json that is trusted")
-
-
-def _check_parent(parent: str) -> None:
-    # The URL may carry a password, so it is not repeated in the message.
-    try:
-        url = urlsplit(parent)
-        valid = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-    except ValueError:
-        valid = False
-    if not valid or url.path not in ("", "/") or url.query or url.fragment:
-        raise ValueError("parent: expected http[s]://[USER:PASSWORD@]HOST[:PORT]")

@@ -5,7 +5,8 @@ from typing import Final
 
 from ramnet.caveats.caveat import Finding, State, bounded, found, unknown
 from ramnet.caveats.facts import Facts, Unseen
-from ramnet.config import Exempt, Proxy, parse_endpoint
+from ramnet.config import Exempt, Proxy
+from ramnet.config_values import parse_endpoint
 
 _CDNS: Final = (
     ".cloudfront.net",

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from urllib.parse import SplitResult, urlsplit
 
 from ramnet.caveats.facts import DockerProxy
-from ramnet.config import Proxy, parse_endpoint
+from ramnet.config import Proxy
+from ramnet.config_values import parse_endpoint
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080}
 

@@ -25,11 +25,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from ramnet.daemon.http_head import read_head
 from ramnet.errors import RamnetError
 from ramnet.ruleset import GATE_UID
-from ramnet.wire.http import read_request_head
 from ramnet.wire.http_model import Chunked, Length, RequestHead
-from ramnet.wire.result import NeedMore
 
 MAX_HEAD: Final = 8192
 MAX_BODY: Final = 64 * 1024
@@ -139,7 +138,7 @@ class Control:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(TIME_LIMIT):
-            head, rest = await _read_head(reader)
+            head, rest = await read_head(reader, MAX_HEAD)
             body = await _read_body(reader, head, rest)
         reply = await self._answer(head, body, writer)
         writer.write(_encode(reply, head_only=head is not None and head.method == "HEAD"))
@@ -169,19 +168,6 @@ class Control:
             return _error(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
         except Exception as error:  # the service goes on whatever one answer stumbles over
             return _error(HTTPStatus.INTERNAL_SERVER_ERROR, f"unexpected {error!r}")
-
-
-async def _read_head(reader: asyncio.StreamReader) -> tuple[RequestHead | None, bytes]:
-    """The head, and what came behind it already."""
-    data = b""
-    while True:
-        piece = await reader.read(MAX_HEAD)
-        data += piece
-        head = read_request_head(data, limit=MAX_HEAD)
-        if isinstance(head, RequestHead):
-            return head, data[head.length :]
-        if not isinstance(head, NeedMore) or not piece:
-            return None, b""
 
 
 async def _read_body(

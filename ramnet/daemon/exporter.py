@@ -21,13 +21,11 @@ from prometheus_client.core import CollectorRegistry, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
+from ramnet.daemon.http_head import read_head
 from ramnet.daemon.metric_families import families
 from ramnet.daemon.metric_snapshot import Snapshot
 from ramnet.errors import RamnetError
 from ramnet.kernel.process import confine
-from ramnet.wire.http import read_request_head
-from ramnet.wire.http_model import RequestHead
-from ramnet.wire.result import NeedMore
 
 METRICS_UID: Final = 60928
 """Beside the gate's, and like it in the range that no distribution hands out."""
@@ -112,7 +110,7 @@ class Exporter:
                 await writer.wait_closed()
 
     async def _answer(self, reader: asyncio.StreamReader) -> bytes:
-        head = await _read_head(reader)
+        head, _ = await read_head(reader, MAX_HEAD)
         if head is None:
             return _error(HTTPStatus.BAD_REQUEST, "this is not an HTTP/1.1 request")
         if head.target.partition("?")[0] != PATH:
@@ -143,18 +141,6 @@ def exposition(snapshot: Snapshot) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Fixed(snapshot))
     return generate_latest(registry)
-
-
-async def _read_head(reader: asyncio.StreamReader) -> RequestHead | None:
-    data = b""
-    while True:
-        piece = await reader.read(MAX_HEAD)
-        data += piece
-        head = read_request_head(data, limit=MAX_HEAD)
-        if isinstance(head, RequestHead):
-            return head
-        if not isinstance(head, NeedMore) or not piece:
-            return None
 
 
 def _error(status: HTTPStatus, sentence: str) -> bytes:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ramnet.daemon import memfd
 from ramnet.errors import PolicyError
+from ramnet.trust.files import sync_folder
 
 
 def open_kept(path: Path, limit: int) -> int | None:
@@ -44,7 +45,7 @@ def write_whole(path: Path, document: int) -> None:
         raise
     finally:
         os.close(fd)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def remove_kept(path: Path) -> None:
@@ -53,12 +54,4 @@ def remove_kept(path: Path) -> None:
         path.unlink()
     except FileNotFoundError:
         return
-    _sync_folder(path.parent)
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ramnet.config import Metrics, parse_endpoint
+from ramnet.config import Metrics
+from ramnet.config_values import parse_endpoint
 from ramnet.daemon import channel, memfd
 from ramnet.daemon.child import Child
 from ramnet.daemon.metric_snapshot import Caveat

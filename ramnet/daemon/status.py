@@ -8,7 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from ramnet import __version__
-from ramnet.config import Config, parse_endpoint
+from ramnet.config import Config
+from ramnet.config_values import parse_endpoint
 from ramnet.daemon.channel import Adopted
 from ramnet.daemon.policy_keeper import PolicyKeeper
 from ramnet.daemon.signed_policy import SignedPolicyKeeper

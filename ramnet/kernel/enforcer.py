@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ramnet import ruleset
 from ramnet.caveats.cover import bridges_of
-from ramnet.config import Config, Scope, parse_endpoint
+from ramnet.config import Config, Scope
+from ramnet.config_values import parse_endpoint
 from ramnet.errors import KernelRefusedError
 from ramnet.kernel import cgroup, listeners, loopback, routes, scoping
 from ramnet.kernel.cover import CoverRules

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
-from ramnet.config import parse_endpoint
+from ramnet.config_values import parse_endpoint
 from ramnet.errors import KernelRefusedError
 from ramnet.ruleset import Ports
 

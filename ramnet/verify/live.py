@@ -11,7 +11,8 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from ramnet.config import Config, parse_endpoint
+from ramnet.config import Config
+from ramnet.config_values import parse_endpoint
 from ramnet.errors import KernelRefusedError
 from ramnet.kernel.examination import Examination
 from ramnet.kernel.netns import Namespace

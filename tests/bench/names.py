@@ -67,7 +67,6 @@ def measure_dns(place: Place, way: Way, settings: Settings, questions: Questions
 
 
 def _dnsperf(place: Place, file: Path, *options: str) -> str:
-    place.forget_connections()
     argv = ["dnsperf", "-s", FAST, "-d", str(file), "-T", "1", *options]
     return place.vm.run(pinned(LAST_CPU, *argv), seconds=60).check().out
 

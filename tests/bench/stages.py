@@ -68,6 +68,7 @@ class Stages:
             self._ways[name] = _make(name, self._place)
         way = self._ways[name]
         way.start()
+        self._place.forget_connections()
         try:
             yield way
         finally:

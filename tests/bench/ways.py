@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -110,7 +111,7 @@ class Gate:
         return family(pid) if pid else []
 
 
-class Peer:
+class Peer(ABC):
     """A program of Debian's, with its configuration from ``peers`` and a NAT rule before it."""
 
     explicit_port: int | None = None
@@ -128,9 +129,9 @@ class Peer:
         self._process: Process | None = None
         (self._directory / "allowed.txt").write_text("\n".join((*LISTED, SITE.name)) + "\n")
 
+    @abstractmethod
     def command(self, config: Path) -> list[str]:
         """What starts it in the foreground."""
-        raise NotImplementedError
 
     def start(self) -> None:
         source = next((HERE / "peers").glob(f"{self.name}.c*"))

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from ramnet.daemon.mender import LAST_PAUSE, SENTENCES, Mender
+from ramnet.daemon.mender import SENTENCES, Mender
 from ramnet.kernel.enforcer import Enforcer
 from tests.kernel.conftest import FAR4, Wire, client, new_enforcer
 from tests.lab.host import Host
+from tests.lab.processes import wait_until
 
 pytestmark = pytest.mark.usefixtures("anybodys")
 
@@ -155,9 +156,7 @@ def test_a_storm_is_survived_and_ends_closed(hosts: Hosts, mending: Mending, wir
     before = listing(hosts[0])
     storm = "for i in $(seq 60); do nft flush ruleset; done"
     hosts[0].run(["sh", "-c", storm]).check()
-    deadline = time.monotonic() + _PATIENCE
-    while not mending.enforcer.intact() and time.monotonic() < deadline:
-        time.sleep(LAST_PAUSE)
+    wait_until("the rules are whole", mending.enforcer.intact, _PATIENCE)
     assert listing(hosts[0]) == before
     assert len(mending.told) <= SENTENCES
 

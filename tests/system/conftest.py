@@ -24,6 +24,16 @@ POLICY = policy_text(
     *(site.name for site in ALLOWED), *(f"ports.allowed.example:{port}" for port in PROXY_PORTS)
 )
 
+NEAR_ONLY = """
+ip link set lo up
+ip link add near0 type veth peer name near1
+ip link set near1 up
+ip link set near0 up
+ip address add 10.9.9.9/24 dev near0
+ip route add default via 10.9.9.1
+"""
+"""Sets up a namespace that has addresses and a default route, and nobody there."""
+
 TIERS = pytest.mark.parametrize("tier", ["redirect", "anyip"], indirect=True, scope="module")
 _WITHOUT = {
     "redirect": "",

@@ -12,20 +12,12 @@ from tests.lab import Lab, Ramnet
 from tests.lab import addresses as at
 from tests.lab.processes import Process, Result, wait_until
 from tests.lab.vm import Vm
-from tests.system.conftest import POLICY, sentence
+from tests.system.conftest import NEAR_ONLY, POLICY, sentence
 from tests.system.test_scopes import config, run_in
 
 _BLOCKED = f"http://{at.FILES_BLOCKED.name}/"
 _CURL = ("curl", "--silent", "--show-error", "--max-time", "5")
 _PIDFILE = "/run/late.pid"
-_NETWORK = """
-ip link set lo up
-ip link add near0 type veth peer name near1
-ip link set near1 up
-ip link set near0 up
-ip address add 10.9.9.9/24 dev near0
-ip route add default via 10.9.9.1
-"""
 
 
 class Late:
@@ -43,7 +35,7 @@ class Late:
             script = f"echo $$ >{_PIDFILE}.new; mv {_PIDFILE}.new {_PIDFILE}; exec sleep 600"
             self._sleeper = self._vm.start(["unshare", "--net", "sh", "-c", script], log="late")
             wait_until("the pid file", self._vm.path(_PIDFILE).exists, 5)
-        self.run("sh", "-ec", _NETWORK).check()
+        self.run("sh", "-ec", NEAR_ONLY).check()
 
     def take_away(self) -> None:
         if self._by == "path":

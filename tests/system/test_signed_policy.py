@@ -14,7 +14,7 @@ from ramnet import cli
 from tests.lab import Capture, Docker, Lab, Ramnet, policy_text
 from tests.lab import addresses as at
 from tests.lab.vm import Vm
-from tests.system.conftest import sentence
+from tests.system.conftest import NEAR_ONLY, sentence
 from tests.system.test_life import flow_to
 from tests.system.test_scopes import EXEC
 from tests.trust.issuer import AUDIENCE, ISSUER, Issuer
@@ -35,14 +35,6 @@ explicit = ["127.0.0.1:3128"]
 [trust]
 root = "/etc/ramnet/root.json"
 refresh = "24h"
-"""
-_NO_WAY_OUT = """
-ip link set lo up
-ip link add near0 type veth peer name near1
-ip link set near1 up
-ip link set near0 up
-ip address add 10.9.9.9/24 dev near0
-ip route add default via 10.9.9.1
 """
 _SESSION = f"""
 [session]
@@ -128,7 +120,7 @@ class Elsewhere:
     def __init__(self, lab: Lab) -> None:
         self._vm, self.netns, self.cgroup = lab.vm, "/run/netns/elsewhere", lab.directory.name
         self._vm.run(["ip", "netns", "add", "elsewhere"]).check()
-        self._vm.run(["nsenter", f"--net={self.netns}", "sh", "-ec", _NO_WAY_OUT]).check()
+        self._vm.run(["nsenter", f"--net={self.netns}", "sh", "-ec", NEAR_ONLY]).check()
 
     def curl(self, url: str) -> str:
         curl = ["curl", "--silent", "--show-error", "--max-time", "5", url]

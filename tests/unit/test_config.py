@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ramnet import config
-from ramnet.config import Endpoint, Exempt, parse_endpoint
+from ramnet.config import Exempt
+from ramnet.config_values import Endpoint, parse_endpoint
 from ramnet.errors import ConfigError
 
 FULL = """

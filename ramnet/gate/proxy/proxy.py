@@ -8,8 +8,8 @@ import socket
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
-from ramnet import config
 from ramnet.audit import EventLog
+from ramnet.config_values import parse_endpoint
 from ramnet.gate.denial.handshake import TlsDenial
 from ramnet.gate.judge import Judge
 from ramnet.gate.proxy import limits
@@ -144,5 +144,5 @@ def _affordable() -> int:
 
 def _listeners(texts: Iterable[str]) -> Iterable[Destination]:
     for text in texts:
-        endpoint = config.parse_endpoint(text)
+        endpoint = parse_endpoint(text)
         yield Destination(plain(endpoint.address), endpoint.port)

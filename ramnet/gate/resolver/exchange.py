@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from ramnet.config import Endpoint
+from ramnet.config_values import Endpoint
 from ramnet.gate.outward import open_socket
 from ramnet.gate.resolver.errors import UpstreamError
 from ramnet.wire.dns import Reply, build_query, read_reply

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from ramnet.config import Endpoint
+from ramnet.config_values import Endpoint
 from ramnet.gate.resolver.errors import UpstreamError
 from ramnet.gate.resolver.exchange import DatagramExchange, exchange_stream
 from ramnet.wire.dns import RCODE, Reply, rcode_text

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from ramnet import config
-from ramnet.config import Endpoint, parse_endpoint
+from ramnet.config_values import Endpoint, parse_endpoint
 from ramnet.gate.resolver.addresses import LINK_LOCAL, AddressRules, pack
 from ramnet.gate.resolver.upstreams import Server, Upstreams
 from ramnet.wire.dns import from_text, parent_names

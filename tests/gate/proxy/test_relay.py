@@ -9,6 +9,8 @@ import resource
 import socket
 import struct
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -88,12 +90,19 @@ def test_the_servers_end_reaches_the_client_which_may_go_on(rig: Rig) -> None:
     assert received.get(timeout=10) == b"still here"
 
 
-def test_an_end_that_came_with_the_last_bytes_is_passed_on(rig: Rig) -> None:
-    """One edge tells of both, and the read before it comes back short."""
+@contextmanager
+def _echoed(rig: Rig) -> Iterator[socket.socket]:
+    """A connection that has gone through once."""
     server = rig.listen(_after_hello(echo))
     with rig.connect(FAR, server.port) as sock:
         sock.sendall(HELLO + b"one")
         assert read_some(sock, 3) == b"one"
+        yield sock
+
+
+def test_an_end_that_came_with_the_last_bytes_is_passed_on(rig: Rig) -> None:
+    """One edge tells of both, and the read before it comes back short."""
+    with _echoed(rig) as sock:
 
         def send() -> None:
             sock.sendall(b"two")
@@ -105,10 +114,7 @@ def test_an_end_that_came_with_the_last_bytes_is_passed_on(rig: Rig) -> None:
 
 def test_urgent_data_holds_nothing_up(rig: Rig) -> None:
     """A read ends before the mark of it although there is more behind."""
-    server = rig.listen(_after_hello(echo))
-    with rig.connect(FAR, server.port) as sock:
-        sock.sendall(HELLO + b"one")
-        assert read_some(sock, 3) == b"one"
+    with _echoed(rig) as sock:
 
         def send() -> None:
             sock.sendall(b"two")

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 
-from ramnet.config import Endpoint
+from ramnet.config_values import Endpoint
 from ramnet.gate.resolver.exchange import DatagramExchange
 from ramnet.wire.dns import QTYPE, from_text
 
