@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from ramnet.config import Scope
+from ramnet.kernel.cgroup import cgroup2_mount
 from ramnet.kernel.nft import Nft
 from ramnet.kernel.probe import WITHOUT
 from ramnet.ruleset import promises
@@ -271,6 +272,7 @@ def test_without_the_service(ramnet: Ramnet) -> None:
 def test_ended_it_leaves_no_process(lab: Lab, ramnet: Ramnet, name: str) -> None:
     """The replica's service is stopped meanwhile, so it would not end by itself."""
     ramnet.write_config()
+    before = _gates_cgroups()
     with tempfile.TemporaryDirectory(prefix="v") as folder:  # the path of a socket is short
         process = lab.vm.start(
             [PROGRAM, "verify", "--config", CONFIG], log="verify", environment={"TMPDIR": folder}
@@ -283,6 +285,15 @@ def test_ended_it_leaves_no_process(lab: Lab, ramnet: Ramnet, name: str) -> None
         process.wait_for_end()
         wait_until("its end", lambda: _state(service) in (None, "Z"), 30)
         assert name == "KILL" or not list(made.iterdir())
+    left = _gates_cgroups() - before
+    assert name == "KILL" or not left
+    for empty in left:  # after SIGKILL nobody is there to do it
+        empty.rmdir()
+
+
+def _gates_cgroups() -> set[Path]:
+    mount = cgroup2_mount()
+    return set() if mount is None else set(mount.glob("ramnet.gate-*"))
 
 
 def _replicas_service(folder: bytes) -> int:
