@@ -157,6 +157,7 @@ def _tables(situation: Situation) -> list[tuple[str, list[str]]]:
         *base_chain("arriving", "filter", "input", -150, "accept", _arriving(situation)),
         *base_chain("returning", "filter", "prerouting", -300, "accept", _returning()),
         *base_chain("leaving", "filter", "postrouting", 300, "accept", _leaving(situation)),
+        *plain_chain("marked", _marked(situation)),
     ]
     rest.extend(noted(situation.sysctls_before))
     if situation.capabilities.route_chain:
@@ -271,11 +272,19 @@ def _returning() -> Iterator[str]:
     yield f'iifname "{DEVICE}" meta mark set {GATE_MARK:#x}'
 
 
+def _marked(situation: Situation) -> Iterator[str]:
+    yield f'oifname "{DEVICE}" accept'
+    yield _stop(situation)
+
+
+def _stop(situation: Situation) -> str:
+    return "counter drop" if situation.capabilities.counter else "drop"
+
+
 def _leaving(situation: Situation) -> Iterator[str]:
-    stop = "counter drop" if situation.capabilities.counter else "drop"
+    stop = _stop(situation)
     yield 'oifname "lo" accept'
-    yield f'oifname "{DEVICE}" meta mark {GATE_MARK:#x} accept'
-    yield f"meta mark {GATE_MARK:#x} {stop}"
+    yield f"meta mark {GATE_MARK:#x} goto marked"
     for address in ("ip daddr 127.0.0.0/8", f"ip daddr {SINKHOLE4}"):
         yield f"{address} {stop}"
     for address in ("ip6 daddr ::1", f"ip6 daddr {SINKHOLE6}"):
