@@ -127,7 +127,7 @@ def _input() -> Iterator[str]:
 
 
 def _leaving() -> Iterator[str]:
-    yield 'oifname "lo" accept'
+    yield whole.TO_LOOPBACK
     yield "ct status dnat goto translated"
 
 

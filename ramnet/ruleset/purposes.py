@@ -138,8 +138,9 @@ PURPOSES: Final = (
     ),
     *_purposes("returning", (r'iifname "ramnet0" meta mark set 0x52414d47', promises.PULL)),
     *_purposes(
-        "leaving translated marked",
-        (r'oifname "lo" accept', promises.NEAR),
+        "leaving leaving6 translated marked",
+        (r"oif 1 accept", promises.NEAR),
+        (r"meta nfproto ipv6 goto leaving6", promises.GUARD),
         (r'oifname "ramnet0" accept', promises.NO_WAY_ROUND),
         (r"(ct status dnat|meta mark 0x52414d47) goto (translated|marked)", promises.GUARD),
         (r"(.* )?drop", promises.GUARD),

@@ -20,6 +20,10 @@ MOST_INBOUND: Final = 256
 """Each old connection to a service is a rule of its own; those beyond are cut."""
 _OLD_INBOUND: Final = re.compile(r"ip6? daddr (\S+) tcp sport (\d+) tcp dport (\d+) tcp flags")
 
+TO_LOOPBACK: Final = "oif 1 accept"
+"""In a chain that forwarded packets pass; the interface `lo` is the first of every namespace."""
+_STOP: Final = "counter drop"
+
 IN_MIDSTREAM = "tcp flags & (fin | syn | rst | ack) != syn"
 ICMP_ERRORS = "destination-unreachable, time-exceeded, parameter-problem"
 ICMPV6_NEEDED = (
@@ -43,6 +47,7 @@ def render_table(situation: Situation) -> str:
         *plain_chain("refuse", refuse()),
         *base_chain("input", "filter", "input", 0, "accept", _input(situation)),
         *base_chain("leaving", "filter", "postrouting", 300, "accept", _leaving()),
+        *plain_chain("leaving6", _leaving6()),
         *plain_chain("translated", _translated()),
     ]
     return replace_table(situation, body)
@@ -275,16 +280,25 @@ def _input(situation: Situation) -> Iterator[str]:
 
 
 def _leaving() -> Iterator[str]:
-    yield 'oifname "lo" accept'
-    yield f"ip daddr {{ 127.0.0.0/8, {SINKHOLE4} }} counter drop"
-    yield f"ip6 daddr {{ ::1, {SINKHOLE6} }} counter drop"
+    """What containers send meets this and nothing else of ours: a lookup in a set of two networks
+    costs three times what two comparisons do, a name of an interface twice its number."""
+    yield TO_LOOPBACK
+    yield "meta nfproto ipv6 goto leaving6"
+    yield f"ip daddr 127.0.0.0/8 {_STOP}"
+    yield f"ip daddr {SINKHOLE4} {_STOP}"
+    yield "ct status dnat goto translated"
+
+
+def _leaving6() -> Iterator[str]:
+    yield f"ip6 daddr ::1 {_STOP}"
+    yield f"ip6 daddr {SINKHOLE6} {_STOP}"
     yield "ct status dnat goto translated"
 
 
 def _translated() -> Iterator[str]:
     """A socket bound to the uplink takes there what Docker's NAT sent to a container."""
     for near in ("ip daddr @containers4", "ip6 daddr @containers6"):
-        yield f"oif != @bridges {near} counter drop"
+        yield f"oif != @bridges {near} {_STOP}"
 
 
 def would_be_redirected(exemption: Exemption) -> bool:
