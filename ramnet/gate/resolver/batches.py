@@ -6,6 +6,7 @@ object made but the octets that are looked up.
 """
 
 import ctypes
+import mmap
 import socket
 import sys
 from collections.abc import Callable
@@ -81,8 +82,10 @@ class Batches:
         self._receive.argtypes, self._send.argtypes = (*message, ctypes.c_void_p), message
         self._family, self._descriptor = listener.family, listener.fileno()
         self._name = _NAMES[self._family]
-        self._slots, self._names = bytearray(BATCH * _SLOT), bytearray(BATCH * self._name)
-        # The arrays of ctypes keep the memory where it is.
+        # Memory of its own has no page before a datagram came into it; the arrays of ctypes keep
+        # it where it is.
+        self._slots = mmap.mmap(-1, BATCH * _SLOT, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._names = bytearray(BATCH * self._name)
         self._pins: tuple[Any, ...] = tuple(
             (ctypes.c_char * len(held)).from_buffer(held) for held in (self._slots, self._names)
         )

@@ -68,12 +68,17 @@ class DatagramServer:
         return partial(self._readable, way)
 
     def _in_batches(self, batches: "Batches", way: Way) -> None:
-        now, desk = self._loop.time(), self._desk
-        hits, unsent, others = batches.answer(self.cache.ready.get, now, desk.counters.decisions)
-        for data, client in others:
-            desk.handle(data, DATAGRAM_MOST, partial(self._send, way, client, data[2:], now))
-        self.unsent += unsent
-        if hits:  # each took the batch's time at most: one look at the clock for all
+        ready, desk = self.cache.ready.get, self._desk
+        now, hits, came = self._loop.time(), 0, 0
+        while came < BATCH:  # what arrives meanwhile needs no turn of the loop
+            answered, unsent, others = batches.answer(ready, now, desk.counters.decisions)
+            if not answered and not others:
+                break
+            for data, client in others:
+                desk.handle(data, DATAGRAM_MOST, partial(self._send, way, client, data[2:], now))
+            hits, came = hits + answered, came + answered + len(others)
+            self.unsent += unsent
+        if hits:  # each took the turn's time at most: one look at the clock for all
             self.hits += hits
             desk.latency.observe(self._loop.time() - now, hits)
 
