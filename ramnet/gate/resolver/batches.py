@@ -23,6 +23,8 @@ _SLOT: Final = 4096
 _NAMES: Final = {socket.AF_INET: 16, socket.AF_INET6: 28}
 """Octets of a socket address (sockaddr_in, sockaddr_in6)."""
 
+_NOW: Final = socket.MSG_DONTWAIT
+
 Found = tuple[float, bytes, Verdict]
 
 
@@ -106,7 +108,7 @@ class Batches:
             now: seconds of the clock by which replies go stale.
             counts: by verdict, one more for each answer.
         """
-        came: int = self._receive(self._descriptor, self._in.address, BATCH, 0, None)
+        came: int = self._receive(self._descriptor, self._in.address, BATCH, _NOW, None)
         slots, goes, begins, unsent = self._slots, self._goes, 0, 0
         others: list[tuple[bytes, Any]] = []
         octets = memoryview(slots)
@@ -131,7 +133,7 @@ class Batches:
         unsent = 0
         while first < end:
             at = self._out.address + first * ctypes.sizeof(_Message)
-            sent: int = self._send(self._descriptor, at, end - first, 0)
+            sent: int = self._send(self._descriptor, at, end - first, _NOW)
             if sent < 1:  # the first one was not taken; the others may be
                 unsent += 1
             first += max(sent, 1)
