@@ -157,7 +157,7 @@ def test_a_policy_that_restricts_nothing_is_said_loudly(bench: Bench) -> None:
     run = bench.start()
     run.wait_for("enforcing")
     assert ask(bench.control, "GET", "/v1/status")["restriction"] == "policy"
-    bench.write_policy(2, POLICY + "enabled = false\n")
+    bench.write_policy(2, '{{"enabled": false}}')
     run.wait_for(UNRESTRICTED)
     document = ask(bench.control, "GET", "/v1/status")
     # The state is a contract: it says that the gates do as the policy says.
