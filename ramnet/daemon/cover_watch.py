@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from ramnet.caveats.cover import CoverPlan, plan_cover
+from ramnet.caveats.cover import CoverPlan, leads_out, plan_cover
 from ramnet.config import Config, Scope
 from ramnet.daemon.builder_watch import events
 from ramnet.errors import RamnetError
@@ -24,6 +24,7 @@ from ramnet.kernel.cover import CoverRules
 from ramnet.kernel.docker_api import DockerApiError
 from ramnet.kernel.docker_daemons import RunningDocker, running_dockers
 from ramnet.kernel.docker_networks import attached_containers, container_networks
+from ramnet.kernel.surroundings import Near
 
 LOOK: Final = 1.0
 """Seconds between two looks for a dockerd, while none is followed."""
@@ -47,6 +48,10 @@ class Covering(Protocol):
     def namespace_descriptor(self) -> int:
         """Open file of the scope's network namespace."""
 
+    @property
+    def near(self) -> Near:
+        """What is near there, as last read."""
+
 
 class CoverWatch:
     """Follows the dockerd whose networks are in the scope's namespace.
@@ -64,6 +69,8 @@ class CoverWatch:
             enforcer.cover, enforcer.scope.containers, scope, tell,
         )  # fmt: skip
         self._whole_namespace = enforcer.scope.cgroup is None
+        self._enforcer = enforcer
+        self._outward_before: dict[str, str] = {}
         self._inode = os.fstat(enforcer.namespace_descriptor).st_ino
         self._file = Path(config.state_dir) / f"cover-{scope}.json"
         self._problem: str | None = "no dockerd in this scope's network namespace was asked yet"
@@ -88,7 +95,10 @@ class CoverWatch:
             "containers": list(self._words),
             "bridges": sorted(self._rules.covered.whole | self._rules.covered.watched),
             "covered": {i: n for i, n in self.plan.chosen.items() if i not in self.plan.beside},
-            "not_covered": {self.plan.chosen[i]: why for i, why in self.plan.beside.items()},
+            "not_covered": {
+                **{self.plan.chosen[i]: why for i, why in self.plan.beside.items()},
+                **self._open_bridges(),
+            },
             "addresses": dict(self.plan.names),
             "other_addresses": sorted(self.plan.others),
             "problem": self._problem,
@@ -101,9 +111,22 @@ class CoverWatch:
             f"scope {self._scope}: container {self.plan.chosen[identity]} is NOT covered: {why}"
             for identity, why in self.plan.beside.items()
         ]
+        found += [
+            f"scope {self._scope}: {word} is NOT covered: {why}"
+            for word, why in self._open_bridges().items()
+        ]
         if self._problem:
             found.append(f"scope {self._scope}: containers to cover are not known: {self._problem}")
         return found
+
+    def _outward(self) -> dict[str, str]:
+        return dict(self._enforcer.near.outward)
+
+    def _open_bridges(self) -> dict[str, str]:
+        """Words of the configuration that name a bridge by which packets leave past the rules."""
+        whole = self._rules.covered.whole
+        ways = sorted((b, way) for b, way in self._outward().items() if b in whole)
+        return {f"bridge:{bridge}": leads_out(bridge, way) for bridge, way in ways}
 
     async def _run(self) -> None:
         while True:
@@ -130,7 +153,8 @@ class CoverWatch:
         try:
             begun = False
             async for news in events(docker, _WANTED, idle=RENEW):
-                if news is not None or not begun or self.plan.others:
+                moved = self._outward_before != self._outward()
+                if news is not None or not begun or moved or self.plan.others:
                     await self._read(docker)
                 begun = True
             self._note("Docker's events have ended")
@@ -143,12 +167,14 @@ class CoverWatch:
         began = time.monotonic()
         attached = await asyncio.to_thread(attached_containers, docker.api)
         networks = await asyncio.to_thread(container_networks, docker.api)
+        self._outward_before = outward = self._outward()
         plan = plan_cover(
             self._words,
             attached,
             networks,
             known=self.plan.chosen,
             whole_namespace=self._whole_namespace,
+            outward=outward,
         )
         self._set(plan)
         self.took = time.monotonic() - began

@@ -26,6 +26,16 @@ def test_all_on_its_bridge_but_others() -> None:
     assert found.names == {"172.17.0.2": "buildx_buildkit_x0"}
 
 
+def test_a_bridge_that_leads_out_is_told_and_watched_all_the_same() -> None:
+    out = {"docker0": "its port eth0", "other0": "a default route"}
+    attached = [Attached(BUILDER, "default"), Attached(PLAIN, "default")]
+    found = plan_cover(["buildx"], attached, [BRIDGE], outward=out)
+    assert found.beside == {
+        "b": "bridge docker0 leads out of this machine by its port eth0, where no rule is passed"
+    }
+    assert found.watched == {"docker0"}
+
+
 def test_its_bridge_is_watched_before_it_starts() -> None:
     created = Container(name="buildx_buildkit_y0", image="moby/buildkit", identity="new")
     assert plan(Attached(created, "default")).watched == {"docker0"}
