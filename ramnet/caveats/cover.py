@@ -139,6 +139,19 @@ def plan_cover(
     )
 
 
+def join_plans(plans: Iterable[CoverPlan]) -> CoverPlan:
+    """Those of several dockerds as one: whom any of them covers is nobody's other."""
+    plans = list(plans)
+    names = {address: name for plan in plans for address, name in plan.names.items()}
+    return CoverPlan(
+        watched=frozenset[str]().union(*(plan.watched for plan in plans)),
+        others=frozenset[str]().union(*(plan.others for plan in plans)) - names.keys(),
+        names=names,
+        chosen={identity: name for plan in plans for identity, name in plan.chosen.items()},
+        beside={identity: why for plan in plans for identity, why in plan.beside.items()},
+    )
+
+
 def is_coverable(bridge: str | None) -> bool:
     """Whether there is a bridge, of a name that the kernel's rules can have."""
     return bridge is not None and _BRIDGE.fullmatch(bridge) is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ramnet.caveats.cover import Attached, CoverPlan, Network, is_meant, plan_cover
+from ramnet.caveats.cover import Attached, CoverPlan, Network, is_meant, join_plans, plan_cover
 from ramnet.caveats.facts import Container
 from ramnet.config import Scope
 
@@ -34,6 +34,20 @@ def test_a_bridge_that_leads_out_is_told_and_watched_all_the_same() -> None:
         "b": "bridge docker0 leads out of this machine by its port eth0, where no rule is passed"
     }
     assert found.watched == {"docker0"}
+
+
+def test_several_dockerds_are_one() -> None:
+    """Whoever is covered by one of them is nobody's other, whatever the rest of them says."""
+    one = CoverPlan(frozenset({"a"}), frozenset({"1", "2"}), {"3": "x"}, {"i": "x"})
+    two = CoverPlan(frozenset({"b"}), frozenset({"3", "4"}), {"2": "y"}, {"j": "y"}, {"j": "why"})
+    assert join_plans([one, two]) == CoverPlan(
+        frozenset({"a", "b"}),
+        frozenset({"1", "4"}),
+        {"2": "y", "3": "x"},
+        {"i": "x", "j": "y"},
+        {"j": "why"},
+    )
+    assert join_plans([]) == CoverPlan()
 
 
 def test_its_bridge_is_watched_before_it_starts() -> None:
