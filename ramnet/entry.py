@@ -17,6 +17,8 @@ def main() -> int:
     """The program; returns or raises SystemExit with the exit code of the contract."""
     path = hold_config(sys.argv[1:])
     if path is not None:
+        from ramnet.early_hold import run_hold
+
         return run_hold(Path(path))
     from ramnet.cli import main as command_line
 
@@ -35,27 +37,6 @@ def hold_config(arguments: Sequence[str]) -> str | None:
             return option.removeprefix("--config=")
         case _:
             return None
-
-
-def run_hold(path: Path) -> int:
-    """``ramnet hold``; see ``ramnet.kernel.hold``."""
-    import os
-
-    if sys.platform != "linux":
-        from ramnet.errors import NOT_LINUX
-
-        _tell(NOT_LINUX)
-        return 4
-    from ramnet.kernel.hold import hold, read_orders
-
-    if os.geteuid() != 0:
-        _tell("ramnet hold needs root; try again with sudo, or as root")
-        return 4
-    return hold(read_orders(path), _tell)
-
-
-def _tell(sentence: str) -> None:
-    print(f"ramnet: {sentence}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
