@@ -100,11 +100,13 @@ def test_what_leads_out_by_another_bridge(
         installed.refresh()
         assert installed.near.containers4 == {"172.31.0.0/24"}
         assert installed.near.outward == frozenset()
-        with links(vm, "eth0.5", "link add link eth0 name eth0.5 type vlan id 5"):
-            vm.run(["ip", "link", "set", "eth0.5", "master", "out1"]).check()
+        with links(
+            vm, "out.5", "link add out.5 type vxlan id 5 remote 192.0.2.1 dstport 4789 dev eth0"
+        ):
+            vm.run(["ip", "link", "set", "out.5", "master", "out1"]).check()
             assert installed.refresh()
             assert installed.near.containers4 == frozenset()
-            ways = {("out1", "its port eth0.5"), ("anyname", "its port join0")}
+            ways = {("out1", "its port out.5"), ("anyname", "its port join0")}
             assert installed.near.outward == ways
         assert installed.refresh()
         assert installed.near.containers4 == {"172.31.0.0/24"}

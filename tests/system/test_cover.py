@@ -364,14 +364,16 @@ def _covered(service: Ramnet) -> set[str]:
 def test_a_bridge_with_a_way_out_is_told_as_not_covered(
     covering: Ramnet, lab: Lab, docker: Docker, capture: Capture
 ) -> None:
-    """A VLAN of the uplink becomes a port of it: from there on no rule is passed."""
+    """A tunnel to another machine becomes a port of it: from there on no rule is passed."""
     start(docker, BUILDER, BUILDKIT, "--network", "whole")
     wait_until("it is covered", lambda: BUILDER in _covered(covering), 10)
     subnet = "{{(index .IPAM.Config 0).Subnet}}"
     network = docker.run("network", "inspect", "--format", subnet, "whole").check().out.strip()
     far = str(ipaddress.ip_network(network)[-2])
-    for host, link in ((lab.vm, at.VM_UPLINK), (lab.inet, at.INET_UPLINK)):
-        host.run(["ip", "link", "add", "link", link, "name", "out.5", "type", "vlan", "id", "5"])
+    ends = (lab.vm, at.VM_UPLINK, at.INET_IPV4), (lab.inet, at.INET_UPLINK, at.VM_IPV4)
+    for host, link, peer in ends:
+        tunnel = f"ip link add out.5 type vxlan id 5 remote {peer} dstport 4789 dev {link}"
+        host.run(tunnel.split()).check()
     try:
         lab.inet.run(["ip", "address", "add", f"{far}/32", "dev", "out.5"]).check()
         lab.inet.run(["ip", "link", "set", "out.5", "up"]).check()
