@@ -13,7 +13,7 @@ packages=systemd-sysv,udev,kmod,iproute2,ca-certificates,python3,libnftables1,nf
 packages=$packages,docker.io,apparmor,util-linux,mount
 [ "$suite" = bookworm ] || packages=$packages,docker-cli
 tools=curl,docker-registry,dnsmasq-base,tcpdump,busybox-static,e2fsprogs
-# Later ones' systemd-sysv cannot be there beside it (insserv); its scenario is bookworm's.
+# Later ones need insserv, which systemd-sysv does not bear.
 [ "$suite" != bookworm ] || tools=$tools,openrc
 
 # shellcheck disable=SC2016  # mmdebstrap's shell has $1
