@@ -23,14 +23,14 @@ OK = b"HTTP/1.0 200 OK\r\n\r\n"
 
 
 class StandIn:
-    """A dockerd with a builder and another container on a bridge of its own."""
+    """A dockerd with a builder and, unless it is alone, another container on a bridge of its own."""
 
-    def __init__(self, folder: Path, pid: int) -> None:
+    def __init__(self, folder: Path, pid: int, *, alone: bool = False) -> None:
         self.docker = RunningDocker(folder / str(pid), f"/run/{pid}.sock", names_dns=False)
         self.path = self.docker.inside(self.docker.socket)
         self.path.parent.mkdir(parents=True)
         self.bridge, self.builder, self.other = f"br{pid}", f"10.0.{pid}.2", f"10.0.{pid}.3"
-        self._pid = pid
+        self._pid, self._alone = pid, alone
         self.silent = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -56,6 +56,8 @@ class StandIn:
             f"buildx_buildkit_{self._pid}{self._pid}": {"IPv4Address": f"{self.builder}/24"},
             f"other{self._pid}": {"IPv4Address": f"{self.other}/24"},
         }
+        if self._alone:
+            del ends[f"other{self._pid}"]
         network = {
             "Id": f"net{self._pid}",
             "Name": "bridge",
@@ -193,7 +195,7 @@ def test_one_that_went_leaves_its_bridge_covered_until_it_is_back(place: Place) 
 
 def test_a_bridge_that_leads_out_is_told_when_it_begins_to(place: Place) -> None:
     async def run() -> None:
-        one, _ = pair(place)
+        one = StandIn(place.watch._file.parent, 7, alone=True)
         async with place.at_work(one):
             await comes(lambda: bool(place.watch.describe()["covered"]))
             place.enforcing.near = Near(outward=frozenset({("br7", "its port eth0")}))
