@@ -23,7 +23,7 @@ OK = b"HTTP/1.0 200 OK\r\n\r\n"
 
 
 class StandIn:
-    """A dockerd with a builder and, unless it is alone, another container on a bridge of its own."""
+    """A dockerd with a builder and, unless that is alone, another container on the same bridge."""
 
     def __init__(self, folder: Path, pid: int, *, alone: bool = False) -> None:
         self.docker = RunningDocker(folder / str(pid), f"/run/{pid}.sock", names_dns=False)
