@@ -14,7 +14,11 @@ from tests.lab.vm import Vm
 _REPOSITORY: Final = Path(__file__).parents[2]
 _FETCH: Final = Path(__file__).with_name("foreign_root.sh")
 _FETCHED_WITHIN: Final = 300.0
-_PYTHON_NEEDS: Final = ("libffi8", "libssl3t64", "libexpat1", "zlib1g", "liblzma5", "libbz2-1.0")
+_RAMNET_NEEDS: Final = (
+    *("iproute2", "libffi8", "libssl3t64", "libexpat1"),
+    *("zlib1g", "liblzma5", "libbz2-1.0", "libsqlite3-0"),
+)
+"""The program that it runs, and what this machine's Python links."""
 _SHARED: Final = ("/proc", "/sys", "/dev", "/run", "/etc")
 
 
@@ -24,7 +28,7 @@ class ForeignRoot:
     def __init__(self, suite: str, *packages: str) -> None:
         """Fetch the packages, if they are not here yet. Raises LabError where they cannot be."""
         self._place = _REPOSITORY / "build" / "roots" / suite
-        command = [str(_FETCH), suite, str(self._place), *packages, *_PYTHON_NEEDS]
+        command = [str(_FETCH), suite, str(self._place), *packages, *_RAMNET_NEEDS]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_FETCHED_WITHIN)
         except subprocess.TimeoutExpired:
