@@ -158,8 +158,8 @@ def is_coverable(bridge: str | None) -> bool:
 
 
 def leads_out(bridge: str, way: str) -> str:
-    """Why nothing on such a bridge is covered."""
-    return f"bridge {bridge} leads out of this machine by {way}, where no rule is passed"
+    """Why nothing on such a bridge is covered; br_netfilter, where it is on, may be put off."""
+    return f"bridge {bridge} leads out of this machine by {way}; what it switches needs no rule"
 
 
 def _with_owners(one: Attached, owners: Mapping[str, Attached]) -> list[Attached]:

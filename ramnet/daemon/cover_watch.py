@@ -10,6 +10,7 @@ an address is another's only by the word of a dockerd that was heard just now.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import time
@@ -108,6 +109,8 @@ class CoverWatch:
         """Of those that are gone, by the path of the socket; whoever comes there takes over."""
         self._problem: str | None = "no dockerd in this scope's network namespace was asked yet"
         self._task: asyncio.Task[None] | None = None
+        self._gone = asyncio.Event()
+        """One went: another may come at once."""
         self.took = 0.0
         self.plan = CoverPlan()
         self._remembered = self._remember()
@@ -170,7 +173,10 @@ class CoverWatch:
                         following.create_task(self._keep_following(one))
                 if not self._followed:
                     self._note(None, "no dockerd in this scope's network namespace is in view")
-                await asyncio.sleep(LOOK_AGAIN if self._followed else LOOK)
+                self._gone.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_AGAIN if self._followed else LOOK):
+                        await self._gone.wait()
 
     def _find(self) -> list[RunningDocker]:
         return [docker for docker in running_dockers() if self._is_here(docker)]
@@ -188,6 +194,7 @@ class CoverWatch:
             await self._follow(one)
             await asyncio.sleep(_AGAIN)
         del self._followed[one.docker.pid]
+        self._gone.set()
         if one.plan is not None:
             # Whoever starts next may be given the address of anybody before.
             self._left[one.docker.socket] = CoverPlan(one.plan.watched, chosen=one.plan.chosen)

@@ -80,7 +80,6 @@ def test_a_bridge_by_which_the_machine_leaves_is_not(
             assert wire.sent() == []
             assert any(b"seen" in packet for packet in wire_saw)
         finally:
-            enforcer.remove()
             for command in back:
                 vm.run(["ip", *command.split()]).check()
             far.run(["ip", "addr", "del", f"{neighbour}/24", "dev", "wire"]).check()
