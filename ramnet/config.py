@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct, field
 
+from ramnet.config_text import read_text
 from ramnet.config_values import (
     check_absolute,
+    check_cgroup,
     check_parent,
     check_socket_path,
     checked,
@@ -61,13 +63,11 @@ class Scope(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
                     f"containers {word!r} is none of: buildx, kind, label:KEY, label:KEY=VALUE, "
                     "name:GLOB, bridge:INTERFACE"
                 )
-        if not re.fullmatch(r"self|/.+|pid:[1-9]\d*|pidfile:/.+", self.netns):
+        if not re.fullmatch(r"self|/[^\0]+|pid:[1-9][0-9]*|pidfile:/[^\0]+", self.netns):
             raise ValueError(
                 f"netns {self.netns!r} is none of: self, an absolute path, pid:N, pidfile:/PATH"
             )
-        parts = [] if self.cgroup is None else self.cgroup.strip("/").split("/")
-        if any(part in ("", ".", "..") for part in parts):
-            raise ValueError(f"cgroup {self.cgroup!r} is no path below the cgroup root")
+        check_cgroup(self.cgroup)
 
 
 class Resolver(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -224,6 +224,7 @@ class Exempt(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """A destination address or network."""
 
     def __post_init__(self) -> None:
+        check_cgroup(self.cgroup)
         if self.address is not None:
             checked("address", self.address, ipaddress.ip_network)
         if isinstance(self.uid, int) and not 0 <= self.uid < 2**32 - 1:
@@ -272,17 +273,21 @@ class Config(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 
 
 def load(path: str | Path) -> Config:
-    """Read ``ramnet.toml``. Raises ConfigError, naming file, key and reason."""
+    """Read ``ramnet.toml``.
+
+    Raises:
+        ConfigError: with file, key and reason.
+        KernelRefusedError: this user may not read it.
+    """
+    text = read_text(Path(path))
     try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror} (--config names it)") from error
-    try:
-        return msgspec.toml.decode(data, type=Config)
+        return msgspec.toml.decode(text, type=Config)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {_explain(str(error))}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except msgspec.DecodeError as error:
         raise ConfigError(f"{path}: {error}") from error
+    except RecursionError:
+        raise ConfigError(f"{path}: it is nested too deeply") from None
 
 
 def _check_apart(one: Scope, other: Scope) -> None:

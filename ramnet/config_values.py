@@ -54,8 +54,17 @@ def duration(key: str, value: int | str) -> float:
 
 def check_absolute(key: str, path: str | None) -> None:
     """Raises ValueError."""
-    if path is not None and not path.startswith("/"):
+    if path is not None and (not path.startswith("/") or "\0" in path):
         raise ValueError(f"{key}: {path!r} is not an absolute path")
+
+
+def check_cgroup(path: str | None) -> None:
+    """It neither leaves the cgroup root nor ends a string of nft's. Raises ValueError."""
+    if path is None:
+        return
+    parts = path.strip("/").split("/")
+    if any(p in ("", ".", "..") for p in parts) or '"' in path or not path.isprintable():
+        raise ValueError(f"cgroup {path!r} is no path below the cgroup root")
 
 
 def check_socket_path(key: str, path: str) -> None:

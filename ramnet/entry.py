@@ -15,13 +15,32 @@ DEFAULT_CONFIG: Final = "/etc/ramnet/ramnet.toml"
 
 def main() -> int:
     """The program; returns or raises SystemExit with the exit code of the contract."""
-    path = hold_config(sys.argv[1:])
-    if path is not None:
-        return run_hold(Path(path))
-    from ramnet.cli import main as command_line
+    try:
+        open_standard_files()
+        path = hold_config(sys.argv[1:])
+        if path is not None:
+            return run_hold(Path(path))
+        from ramnet.cli import main as command_line
 
-    command_line()
+        command_line()
+    except KeyboardInterrupt:  # before click, which says the same, is there to see it
+        _tell("aborted")
+        return 1
     return 0
+
+
+def open_standard_files() -> None:
+    """/dev/null in the place of each that is closed: the next file or socket that is opened would
+    get its number, and whatever is written to it."""
+    import os
+
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - until the end
 
 
 def hold_config(arguments: Sequence[str]) -> str | None:
@@ -55,7 +74,11 @@ def run_hold(path: Path) -> int:
 
 
 def _tell(sentence: str) -> None:
-    print(f"ramnet: {sentence}", file=sys.stderr, flush=True)
+    """What nobody can read must not keep the next scope from being held."""
+    import contextlib
+
+    with contextlib.suppress(OSError):
+        print(f"ramnet: {sentence}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

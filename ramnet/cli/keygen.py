@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ramnet.cli.common import json_option, print_json, printable, unused_config_option
+from ramnet.cli.common import FILE, json_option, print_json, printable, unused_config_option
 from ramnet.cli.policy import read_bytes
 from ramnet.errors import PolicyError
 
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from ramnet.trust.roots import RootKeys
     from ramnet.trust.signing import Draft
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, readable=False, path_type=Path)
 passphrase_option = click.option(
     "--passphrase-file", type=FILE, help="Its first line encrypts the keys."
 )

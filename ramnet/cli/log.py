@@ -73,8 +73,9 @@ def events(
     paths = event_logs(settings)
     with readable(), contextlib.ExitStack() as stack:
         # Opened before the past is read, so that nothing falls between the two.
-        changes = stack.enter_context(contextlib.closing(watch(paths))) if follow else None
+        # The logs first: they say who may not read them.
         follower = stack.enter_context(contextlib.closing(Follower(paths if follow else ())))
+        changes = stack.enter_context(contextlib.closing(watch(paths))) if follow else None
         past: deque[Event] = deque(maxlen=_OVERLAP)
         _print_events(_noted(read_events(*paths), past), wanted, as_json)
         if changes is not None:

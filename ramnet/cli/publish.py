@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from ramnet.cli.common import json_option, print_json, unused_config_option
-from ramnet.cli.keygen import FILE, FOLDER, open_keys, passphrase_option, read_passphrase
+from ramnet.cli.common import FILE, json_option, print_json, unused_config_option
+from ramnet.cli.keygen import FOLDER, open_keys, passphrase_option, read_passphrase
 from ramnet.cli.policy import is_clean, read_bytes, show_review
 from ramnet.errors import PolicyError
 

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
+from ramnet.config_text import read_text
 from ramnet.errors import ConfigError, KernelRefusedError, RamnetError
 from ramnet.kernel import cgroup, libc
 from ramnet.kernel.netns import namespace_path
@@ -60,13 +61,17 @@ def read_orders(path: Path) -> Orders:
 
     own = [HeldScope()]
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        return Orders(own, problem=f"cannot read {path}: {error.strerror}")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        document = tomllib.loads(read_text(path))
+    except RamnetError as error:
+        return Orders(own, problem=str(error))
+    except RecursionError:
+        return Orders(own, problem=f"{path}: it is nested too deeply")
+    except Exception as error:  # whatever is wrong with it
         return Orders(own, problem=f"{path}: {error}")
     control = document.get("control_socket")
-    lock = Path(control).parent / "lock" if isinstance(control, str) else DEFAULT_LOCK
+    lock = DEFAULT_LOCK
+    if isinstance(control, str) and "\0" not in control:
+        lock = Path(control).parent / "lock"
     entries = document.get("scope")
     scopes = [_scope(entry) for entry in entries] if isinstance(entries, list) else []
     found = [scope for scope in scopes if scope is not None]
@@ -79,7 +84,7 @@ def _scope(entry: object) -> HeldScope | None:
     if not isinstance(entry, dict):
         return None
     name, netns, group = entry.get("name"), entry.get("netns", "self"), entry.get("cgroup")
-    if not (isinstance(name, str) and isinstance(netns, str)):
+    if not (isinstance(name, str) and isinstance(netns, str)) or "\0" in netns:
         return None
     if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
         return None
@@ -112,6 +117,9 @@ def hold(orders: Orders, tell: Callable[[str], None]) -> int:
             except RamnetError as error:
                 tell(f"scope {scope.name} is not held: {error}")
                 code = max(code, 4 if isinstance(error, KernelRefusedError) else 1)
+            except Exception as error:  # of whatever library: the next scope is held all the same
+                tell(f"scope {scope.name} is not held: unexpected {error!r}")
+                code = max(code, 1)
             finally:
                 libc.setns(home, libc.CLONE_NEWNET)
     finally:
