@@ -34,8 +34,10 @@ def run(config_path: Path) -> None:
     import asyncio
     import sys
 
+    from ramnet.daemon.scope_life import Hold
     from ramnet.daemon.service import Means, Service
     from ramnet.gate.denial.authority import create_authority
+    from ramnet.kernel.hold import release
 
     settings = config.load(config_path)
     require_root("ramnet run")
@@ -46,6 +48,7 @@ def run(config_path: Path) -> None:
             create_authority,
             release_own_hold=_release_own_hold,
             hold_the_bare=partial(_hold_the_bare, settings),
+            hold=Hold(_hold_bare, lambda scope: release(_held(scope))),
             caveats_command=(
                 *(sys.executable, "-I", "-m", "ramnet.entry", "caveats", "--json"),
                 *("--config", str(config_path.absolute())),
@@ -169,9 +172,7 @@ def status(ctx: click.Context, config_path: Path, as_json: bool) -> None:
     ctx.exit(0 if document["state"] == "enforcing" else 1)
 
 
-@click.command(
-    "exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
-)
+@click.command("exec", context_settings={"allow_interspersed_args": False})
 @click.option("--scope", "name", help="Which scope; not needed where there is one.")
 @click.argument("command", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 @config_option
@@ -256,6 +257,12 @@ def _hold_the_bare(settings: config.Config, tell: Callable[[str], None]) -> None
     from ramnet.kernel.hold import hold_the_bare
 
     hold_the_bare([_held(scope) for scope in settings.scopes], tell)
+
+
+def _hold_bare(scope: config.Scope) -> str | None:
+    from ramnet.kernel.hold import hold_bare
+
+    return hold_bare(_held(scope))
 
 
 def enforcer_plan(settings: config.Config) -> dict[str, Any]:

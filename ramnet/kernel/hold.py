@@ -135,20 +135,31 @@ def hold_the_bare(scopes: list[HeldScope], tell: Callable[[str], None]) -> None:
 
     Called under the service's own lock. Where rules stand, they refuse already.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
-    def hold_bare(scope: HeldScope) -> str:
-        if Nft().listing(scope.table) is not None:
-            return "the rules that stand go on refusing"
-        return "everything is refused" + (f"; {note}" if (note := _hold_here(scope, False)) else "")
-
     for scope in scopes:
-        with ThreadPoolExecutor(max_workers=1) as thread:  # it stays in that namespace and ends
-            found = thread.submit(_in_namespace, scope.netns, partial(hold_bare, scope))
         try:
-            tell(f"scope {scope.name}: {found.result()} until ramnet runs, or `ramnet down`")
+            done = hold_bare(scope) or "the rules that stand go on refusing"
+            tell(f"scope {scope.name}: {done} until ramnet runs, or `ramnet down`")
         except RamnetError as error:
             tell(f"scope {scope.name} is not held: {error}")
+
+
+def hold_bare(scope: HeldScope) -> str | None:
+    """Hold the scope unless rules of ours stand; what was done, None where they stand.
+
+    Raises RamnetError.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from ramnet.kernel.reserve import RESERVE
+
+    def work() -> str | None:
+        if Nft().listing(scope.table) is not None:
+            return None
+        note = _hold_here(scope, False)
+        return "everything is refused" + (f"; {note}" if note else "")
+
+    with RESERVE.lent(), ThreadPoolExecutor(max_workers=1) as thread:  # in there until it ends
+        return thread.submit(_in_namespace, scope.netns, work).result()
 
 
 def release(scope: HeldScope, *, only_hold: bool = False) -> bool:

@@ -188,6 +188,7 @@ ROWS: Final = [
         wrong=_policy("organization = 'a'\n[[registry]]\nhots = 'a'\n")),
     Row("what is no host", "check a..b", 2, ("a..b",)),
     Row("an option that there is not", "status --jsn", 2, ("No such option",)),
+    Row("a mistyped option of exec", "exec --scop dockerd -- true", 2, ("No such option '--scop'",)),
     Row("a command that there is not", "stats", 2, ("No such command",)),
     Row("no token file", "sign-in --token-file /nonexistent", 2, ("/nonexistent",)),
     Row("a scope that there is not", "events --scope wsl", 2, ("there is no scope wsl", "dockerd")),
