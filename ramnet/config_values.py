@@ -67,6 +67,41 @@ def check_cgroup(path: str | None) -> None:
         raise ValueError(f"cgroup {path!r} is no path below the cgroup root")
 
 
+def check_name(key: str, name: str, *, as_compared: bool = False) -> None:
+    """A host name; ``as_compared`` in the one spelling that names are compared in.
+
+    Raises ValueError.
+    """
+    from ramnet.policy.name import InvalidNameError, normalise  # idna with it, for who has names
+
+    try:
+        spelt = normalise(name)
+    except InvalidNameError as error:
+        raise ValueError(f"{key}: {error}") from None
+    if as_compared and spelt != name.lower():
+        raise ValueError(f"{key}: {name!r} must be written {spelt!r}")
+
+
+def check_host(key: str, text: str) -> None:
+    """What ``host`` of a policy may be. Raises ValueError."""
+    from ramnet.policy.name import InvalidNameError
+    from ramnet.policy.pattern import parse_host
+
+    try:
+        parse_host(text)
+    except InvalidNameError as error:
+        raise ValueError(f"{key}: {error}") from None
+
+
+def is_address(text: str) -> bool:
+    """Whether it is an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def check_socket_path(key: str, path: str) -> None:
     """Raises ValueError."""
     if len(path.encode()) > _SUN_PATH_MAX:

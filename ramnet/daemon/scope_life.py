@@ -55,8 +55,7 @@ class ScopeLife:
         self._enforcer: Enforcing | None = None
         self._waiting: str | None = None
         self._absent = False
-        self.failing = False
-        """Whether its namespace is there and its rules or its gate cannot be had."""
+        self._failing = False
         self._held = False
         self._bare: str | None = None
         """Why it could not even be held."""
@@ -65,6 +64,11 @@ class ScopeLife:
     def closed_off(self) -> bool:
         """Whether rules stand in a namespace of the scope."""
         return self._enforcer is not None
+
+    @property
+    def serving(self) -> bool:
+        """Whether what is allowed works in it; nothing does in one that is not there."""
+        return not self._failing and (self.guarded is None or self.guarded.keeper.serving)
 
     def warnings(self) -> list[str]:
         """What is wrong with it or not as configured, for a person."""
@@ -111,7 +115,7 @@ class ScopeLife:
         assert self._enforcer is not None
         self.guarded = make(self.scope, self._enforcer)
         self._waiting = self._bare = None
-        self.failing = self._held = False  # the rules took the place of a hold
+        self._failing = self._held = False  # the rules took the place of a hold
         return self.guarded
 
     async def follow(self, others: "Sequence[ScopeLife]", make: MakeGuarded) -> GuardedScope | None:
@@ -119,7 +123,7 @@ class ScopeLife:
         inode = inode_of(self.scope.netns)
         self._note_absence(inode is None)
         if inode is None:
-            self.failing, self._held, self._bare = False, False, None  # nothing to hold any more
+            self._failing, self._held, self._bare = False, False, None  # nothing to hold any more
             return None
         if self.guarded is not None and self.inode == inode:
             return None
@@ -134,7 +138,7 @@ class ScopeLife:
 
     def _hold_bare(self) -> None:
         """Nothing leaves a namespace that is there without rules, whatever they failed by."""
-        self.failing = True
+        self._failing = True
         name, bare = self.scope.name, self._bare
         try:
             done = self._hold.apply(self.scope)

@@ -68,8 +68,7 @@ class Means:
     """Called when every scope has its rules: what ``hold`` did without a configuration ends."""
     hold_the_bare: Callable[[Callable[[str], None]], None] = lambda _: None
     """Called when the start is refused: whatever scope has no rules is held; takes the log."""
-    hold: Hold = NO_HOLD
-    """For a scope that comes later and whose rules are refused."""
+    hold: Hold = NO_HOLD  # for a scope that comes later and whose rules are refused
 
 
 class LogLevelOrder(msgspec.Struct, forbid_unknown_fields=True):
@@ -309,8 +308,7 @@ class Service:
             self._started = first = True
         if self._started:
             admitted = self._admission.mode != "closed"
-            serving = admitted and self._policy.in_force and all(k.serving for k in self._keepers())
-            serving = serving and not any(life.failing for life in self._lives)
+            serving = admitted and self._policy.in_force and all(li.serving for li in self._lives)
             state = "enforcing" if serving else "refusing"
             if serving and not self._enforced:
                 state = "auditing"
