@@ -46,7 +46,13 @@ def _since_option(command: _F) -> _F:
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
 @click.option("--denied", is_flag=True, help="Only what was refused, or would be.")
-@click.option("--verdict", "verdicts", multiple=True, type=click.Choice(_VERDICTS))
+@click.option(
+    "--verdict",
+    "verdicts",
+    multiple=True,
+    type=click.Choice(_VERDICTS),
+    help="Only these; may be given again.",
+)
 @click.option("--host", "hosts", multiple=True, help="A name and those below it, or *.a.example.")
 @click.option("--scope", "scopes", multiple=True, help="Only this scope's; may be given again.")
 @_since_option

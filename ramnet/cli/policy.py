@@ -170,7 +170,13 @@ def show(file: Path | None, config_path: Path, as_json: bool) -> None:
 @policy.command("import")
 @click.argument("file", type=click.File("rb"))
 @click.option("--output", type=FILE, help="Not stdout.")
-@click.option("--version", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True)
+@click.option(
+    "--version",
+    type=click.IntRange(0, 2**63 - 1),
+    default=1,
+    show_default=True,
+    help="Of the policy; it rises with every change.",
+)
 @click.option("--organization", help="Who disallows, in the words of a refusal.")
 @click.option("--contact", help="What a refused person shall do.")
 @unused_config_option

@@ -103,6 +103,7 @@ class SessionKeeper:
             "organizations": claims.organizations if claims else [],
             "groups": claims.groups if claims else [],
             "expires": freshness.until(claims.expires) if claims else None,
+            "expires_at": freshness.moment(claims.expires) if claims else None,
             "allowed_orgs": self._allowed_or_none(),
         }
 
