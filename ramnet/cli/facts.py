@@ -48,6 +48,11 @@ def check(
 def _answer(policy: "Policy", text: str) -> dict[str, Any]:
     from ramnet.policy import InvalidNameError, normalise, split_host_port
 
+    if "/" in text:
+        host = text.rpartition("://")[2].partition("/")[0]
+        raise click.UsageError(
+            printable(f"{text!r} is a URL or an image; ask for its registry alone, such as {host}")
+        )
     try:
         host, port = split_host_port(text)
         name = normalise(host)

@@ -67,7 +67,13 @@ def open_keys(folder: Path, secret: bytes | None) -> "KeyFolder":
 @click.option(
     "--sign", "to_sign", type=FILE, help="Show this root, and sign it with FOLDER's root keys."
 )
-@click.option("--days", type=click.IntRange(1), default=365, show_default=True, help="Of the root.")
+@click.option(
+    "--days",
+    type=click.IntRange(1, 36500),
+    default=365,
+    show_default=True,
+    help="Until the root expires.",
+)
 @passphrase_option
 @unused_config_option
 @json_option

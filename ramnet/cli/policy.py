@@ -192,8 +192,9 @@ def import_(
     import tomli_w
 
     from ramnet.policy import read_document, to_tables
+    from ramnet.policy.document import MAX_DOCUMENT
 
-    document = read_document(file.read(), source=file.name)
+    document = read_document(file.read(MAX_DOCUMENT + 1), source=file.name)
     said = {"organization": organization, "contact": contact}
     document = msgspec.structs.replace(
         document, version=version, **{key: text for key, text in said.items() if text is not None}
