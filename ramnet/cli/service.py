@@ -30,7 +30,11 @@ FETCH_LIMIT = 120.0
 @click.command()
 @config_option
 def run(config_path: Path) -> None:
-    """Enforce, in the foreground, until SIGTERM; the rules stay and refuse everything then."""
+    """Enforce, in the foreground, until SIGTERM; the rules stay and refuse everything then.
+
+    systemd gets READY=1 once every scope that is there has its rules and its gate a decision, be it
+    that nothing passes (no policy, nobody signed in); STATUS= is the state as in `ramnet status`.
+    """
     import asyncio
     import sys
 
