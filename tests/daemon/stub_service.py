@@ -57,6 +57,8 @@ class StubEnforcer:
         self._note("install")
         if (Path(self._log.parent) / "refuse").exists():
             raise KernelRefusedError("the kernel took less than all of it")
+        if (Path(self._log.parent) / "break").exists():
+            raise OSError("a library stumbled")
 
     def apply(self) -> None:
         self._tampered.unlink()
@@ -154,6 +156,7 @@ def main(config_path: str, listener_fd: str) -> int:
         docker_proxies=lambda: gather_proxies(daemon_json, Path("/none")),
         docker_daemons=list,
         hold=Hold(hold.apply, hold.release),
+        hold_the_bare=lambda tell: tell(f"held: {hold.apply(config.scopes[0])}"),
         running_dockers=list,
         caveats_command=(sys.executable, "-I", "-c", f"print({CAVEATS!r})"),
     )

@@ -175,13 +175,20 @@ def test_a_second_service_is_refused(bench: Bench) -> None:
     assert ask(bench.control, "GET", "/v1/status")["state"] == "enforcing"
 
 
-def test_without_all_its_rules_it_does_not_start(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("how", "says", "code"),
+    [("refuse", "ramnet: the kernel took less than all of it", 4), ("break", "a library stumb", 1)],
+)
+def test_without_all_its_rules_it_does_not_start(
+    bench: Bench, how: str, says: str, code: int
+) -> None:
+    """And what is bare is held, whatever it failed by."""
     bench.state.mkdir()
-    (bench.state / "refuse").touch()
+    (bench.state / how).touch()
     run = bench.start()
-    run.wait_for("ramnet: the kernel took less than all of it")
-    assert run.process.wait(PATIENCE) == 4
-    assert bench.rules() == ["install", "close"]
+    run.wait_for(says)
+    assert run.process.wait(PATIENCE) == code
+    assert bench.rules() == ["install", "close", "hold"]
     assert not bench.control.exists()
     assert not any("enforcing" in said for said in run.said)
 
