@@ -26,6 +26,9 @@ def main() -> int:
     except KeyboardInterrupt:  # before click, which says the same, is there to see it
         _tell("aborted")
         return 1
+    except ImportError as error:
+        _tell(f"a part of ramnet cannot be loaded ({error}); install it again")
+        return 4
     return 0
 
 
@@ -70,7 +73,11 @@ def run_hold(path: Path) -> int:
     if os.geteuid() != 0:
         _tell("ramnet hold needs root; try again with sudo, or as root")
         return 4
-    return hold(read_orders(path), _tell)
+    try:
+        return hold(read_orders(path), _tell)
+    except Exception as error:  # a traceback's exit code, 1, would be taken for "not there yet"
+        _tell(f"nothing is held for sure: unexpected {error!r}")
+        return 4
 
 
 def _tell(sentence: str) -> None:

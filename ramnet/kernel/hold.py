@@ -104,7 +104,8 @@ def hold(orders: Orders, tell: Callable[[str], None]) -> int:
     """Hold every scope and tell what went wrong; the exit code of the contract.
 
     0 all is held; 1 a scope cannot be reached yet, or a running service holds it; 2 the
-    configuration is no good, and this namespace is held; 4 the kernel refused.
+    configuration is no good, and this namespace is held; 4 the kernel refused, or anything else
+    went wrong: init then closes the machine by other means (``vm-image/lib/hold``).
     """
     code = 0
     runs = _service_runs(orders.lock)
@@ -119,7 +120,7 @@ def hold(orders: Orders, tell: Callable[[str], None]) -> int:
                 code = max(code, 4 if isinstance(error, KernelRefusedError) else 1)
             except Exception as error:  # of whatever library: the next scope is held all the same
                 tell(f"scope {scope.name} is not held: unexpected {error!r}")
-                code = max(code, 1)
+                code = 4
             finally:
                 libc.setns(home, libc.CLONE_NEWNET)
     finally:
@@ -139,7 +140,7 @@ def hold_the_bare(scopes: list[HeldScope], tell: Callable[[str], None]) -> None:
         try:
             done = hold_bare(scope) or "the rules that stand go on refusing"
             tell(f"scope {scope.name}: {done} until ramnet runs, or `ramnet down`")
-        except RamnetError as error:
+        except Exception as error:  # of whatever library: the next is held all the same
             tell(f"scope {scope.name} is not held: {error}")
 
 

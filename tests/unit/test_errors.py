@@ -102,6 +102,19 @@ def _netfilter() -> tuple[str, ...]:
 RAMNET: Final = str(Path(sys.executable).with_name("ramnet"))
 RUNNING = ("the service does not answer on {folder}/run/control.sock", "start it with: ramnet run")
 AS_ROOT = ("needs root", "try again with sudo, or as root")
+_STUMBLES: Final = """
+import sys
+from ramnet.kernel import hold
+hold.{function} = lambda *_: 1 / 0
+from ramnet.entry import main
+sys.exit(main())
+"""
+_BROKEN: Final = """
+import sys
+sys.modules["ramnet.{module}"] = None
+from ramnet.entry import main
+sys.exit(main())
+"""
 _FULL: Final = ("sh", "-c", 'exec "$0" "$@" >/dev/full', RAMNET)
 _CLOSED: Final = ("sh", "-c", 'exec "$0" "$@" <&-', RAMNET)
 _DEEP: Final = "policy = " + "[" * 5000
@@ -225,6 +238,16 @@ ROWS: Final = [
         for command in ("run", "hold", "down", "verify", "exec -- true")
     ),
     Row("not Linux, and no need of it", "check good.example", 0, (), through=_python(_NOT_LINUX)),
+    *(
+        Row(f"what nobody foresaw: {function}", "hold", 4, ("ZeroDivisionError",), user=0,
+            through=_python(_STUMBLES.format(function=function)))
+        for function in ("_look_around", "_service_runs")
+    ),
+    *(
+        Row(f"a broken installation: {command}", command, 4, ("cannot be loaded", "install it"),
+            user=0, through=_python(_BROKEN.format(module=module)))
+        for command, module in (("hold", "kernel.hold"), ("status", "cli"))
+    ),
     Row("into a scope without rules", "exec -- true", 3,
         ("scope dockerd has no rules in force: is ramnet running?",), user=0),
     Row("no authority yet", "ca show", 1, ("there is no CA at {folder}/run/ca", "makes it")),
@@ -288,6 +311,14 @@ def test_hold_goes_on_to_the_next_scope_whatever_becomes_of_its_words(folder: Pa
     command = ["unshare", "--net", "sh", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50)
     assert done.stdout.splitlines() == ["1", "table inet ramnet"]
+
+
+def test_the_packages_program_without_its_library_ends_with_4() -> None:
+    """With 1, as a traceback does, the boot script would let dockerd start."""
+    program = Path(__file__).parents[2] / "vm-image" / "package" / "ramnet"
+    command = [sys.executable, "-I", "-S", str(program), "hold"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1), done.stderr
 
 
 def test_an_end_by_the_keyboard_is_no_traceback(
