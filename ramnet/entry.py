@@ -5,10 +5,13 @@ anything else that it can do without; what it cannot read (``--help``, a mistype
 to click as well, which has the same command.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
+
+from ramnet.early_hold import run_hold, tell
 
 DEFAULT_CONFIG: Final = "/etc/ramnet/ramnet.toml"
 
@@ -24,10 +27,10 @@ def main() -> int:
 
         command_line()
     except KeyboardInterrupt:  # before click, which says the same, is there to see it
-        _tell("aborted")
+        tell("aborted")
         return 1
     except ImportError as error:
-        _tell(f"a part of ramnet cannot be loaded ({error}); install it again")
+        tell(f"a part of ramnet cannot be loaded ({error}); install it again")
         return 4
     return 0
 
@@ -35,8 +38,6 @@ def main() -> int:
 def open_standard_files() -> None:
     """/dev/null in the place of each that is closed: the next file or socket that is opened would
     get its number, and whatever is written to it."""
-    import os
-
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -57,35 +58,6 @@ def hold_config(arguments: Sequence[str]) -> str | None:
             return option.removeprefix("--config=")
         case _:
             return None
-
-
-def run_hold(path: Path) -> int:
-    """``ramnet hold``; see ``ramnet.kernel.hold``."""
-    import os
-
-    if sys.platform != "linux":
-        from ramnet.errors import NOT_LINUX
-
-        _tell(NOT_LINUX)
-        return 4
-    from ramnet.kernel.hold import hold, read_orders
-
-    if os.geteuid() != 0:
-        _tell("ramnet hold needs root; try again with sudo, or as root")
-        return 4
-    try:
-        return hold(read_orders(path), _tell)
-    except Exception as error:  # a traceback's exit code, 1, would be taken for "not there yet"
-        _tell(f"nothing is held for sure: unexpected {error!r}")
-        return 4
-
-
-def _tell(sentence: str) -> None:
-    """What nobody can read must not keep the next scope from being held."""
-    import contextlib
-
-    with contextlib.suppress(OSError):
-        print(f"ramnet: {sentence}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def run(config_path: Path) -> None:
 @click.pass_context
 def hold(ctx: click.Context, config_path: Path) -> None:
     """Refuse everything of every scope until `ramnet run` takes over; for early boot."""
-    from ramnet.entry import run_hold
+    from ramnet.early_hold import run_hold
 
     ctx.exit(run_hold(config_path))
 
