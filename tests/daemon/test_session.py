@@ -194,6 +194,15 @@ def test_a_kept_session_is_verified_again(person: Person) -> None:
     assert person.gate()["allowed"] == []
 
 
+def test_files_that_signing_in_needs_are_looked_at_before_anybody_does(person: Person) -> None:
+    file = person.bench.folder / "registry.json"
+    file.write_text("{}")
+    person.configure(f'enforce = true\nregistry_json = "{file}"')
+    run = person.start("refusing")
+    run.wait_for(f"nobody can sign in: {file}: is not Docker's registry.json")
+    assert any(w.startswith("nobody can sign in: ") for w in person.status()["warnings"])
+
+
 def test_dockers_own_file_names_the_organizations(person: Person) -> None:
     file = person.bench.folder / "registry.json"
     file.write_text('{"allowedOrgs": ["acme"]}')
