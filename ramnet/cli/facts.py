@@ -83,10 +83,9 @@ def _describe(answer: dict[str, Any]) -> str:
 def _explain(policy: "Policy", settings: config.Config, answer: dict[str, Any]) -> dict[str, Any]:
     """What ``-v`` adds to an answer."""
     host, port = answer["host"], answer["port"]
-    place = host if port is None else f"{host}:{port}"
     return {
         "tried": [tried._asdict() for tried in policy.tried(host, port)],
-        "sentence": None if answer["allowed"] else policy.sentence(place),
+        "sentence": None if answer["allowed"] else policy.sentence(host),  # as the gate, no port
         "roads": [_road(settings, scope, port) for scope in settings.scopes],
     }
 
