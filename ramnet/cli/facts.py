@@ -99,8 +99,10 @@ def _road(settings: config.Config, scope: config.Scope, port: int | None) -> dic
     try:
         require_root("reading the rules")
         from ramnet.kernel.examination import examine
+        from ramnet.kernel.uninterrupted import uninterrupted
 
-        found = examine(settings, scope)
+        with uninterrupted():
+            found = examine(settings, scope)
         road["rules"] = "in the kernel" if found.elements else "not there yet, as planned"
         text = found.elements or found.planned.text
         road["steps"] = [step._asdict() for step in roads(text, port)]

@@ -84,7 +84,10 @@ def down(config_path: Path) -> None:
     try:
         ask(settings.control_socket, "POST", "/v1/down")
     except NotRunningError:
-        _remove(settings)
+        from ramnet.kernel.uninterrupted import uninterrupted
+
+        with uninterrupted():
+            _remove(settings)
     click.echo("down: nothing is restricted")
 
 
@@ -272,16 +275,18 @@ def _hold_bare(scope: config.Scope) -> str | None:
 def enforcer_plan(settings: config.Config) -> dict[str, Any]:
     """What would be applied, by scope, with nothing applied."""
     from ramnet.kernel.enforcer import Enforcer
+    from ramnet.kernel.uninterrupted import uninterrupted
 
     plans = {}
     for scope in settings.scopes:
-        try:
-            enforcer = Enforcer(settings, scope)
-        except NamespaceAbsentError as error:
-            plans[scope.name] = f"# waiting: {error}\n"
-            continue
-        try:
-            plans[scope.name] = enforcer.plan()
-        finally:
-            enforcer.close()
+        with uninterrupted():
+            try:
+                enforcer = Enforcer(settings, scope)
+            except NamespaceAbsentError as error:
+                plans[scope.name] = f"# waiting: {error}\n"
+                continue
+            try:
+                plans[scope.name] = enforcer.plan()
+            finally:
+                enforcer.close()
     return plans
