@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -132,6 +133,11 @@ def _log_for_root(folder: Path) -> None:
     log.parent.chmod(0o700)
 
 
+def _authority(folder: Path, data: bytes) -> None:
+    (folder / "run" / "ca").mkdir(parents=True, exist_ok=True)
+    (folder / "run" / "ca" / "ca.pem").write_bytes(data)
+
+
 def _marked(folder: Path) -> None:
     """As Notepad saves it: with a byte order mark."""
     text = (folder / "r.toml").read_text().replace("\n", "\r\n")
@@ -250,7 +256,13 @@ ROWS: Final = [
     ),
     Row("into a scope without rules", "exec -- true", 3,
         ("scope dockerd has no rules in force: is ramnet running?",), user=0),
-    Row("no authority yet", "ca show", 1, ("there is no CA at {folder}/run/ca", "makes it")),
+    *(
+        Row(f"an authority that is none: {data!r}", "ca show", 1,
+            ("is no certificate; make a new",), wrong=partial(_authority, data=data))
+        for data in (b"rubbish", b"\xff")
+    ),
+    Row("no authority yet", "ca show", 1, ("there is no CA at {folder}/run/ca", "makes it"),
+        wrong=lambda folder: shutil.rmtree(folder / "run", ignore_errors=True)),
 ]  # fmt: skip
 
 
