@@ -1,6 +1,7 @@
 """Runs the scenario that the kernel command line names; the last line is ``end``."""
 
 import facts
+from choice import choose
 from report import say
 from scenarios import SCENARIOS
 
@@ -9,7 +10,8 @@ def main() -> None:
     """Everything the runner reads comes from here."""
     name = facts.given("vm.scenario")
     try:
-        SCENARIOS[name]()
+        if played := choose(name):
+            SCENARIOS[played]()
     except Exception as error:
         say("FAIL", f"scenario-{name}", repr(error))
     say("end", name)

@@ -7,6 +7,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+import builder
 import facts
 import wsl
 from report import Check, check, need, run, say, wait
@@ -21,6 +22,7 @@ def boot() -> None:
     start()
     check("refusal-readable-over-tls", refusal_readable_over_tls)
     check("container-keeps-names", container_keeps_names)
+    check("builder-is-covered", builder.is_covered)
     check("ramnet-killed", ramnet_killed)
     check("gate-killed", gate_killed)
     check("ramnet-stopped", ramnet_stopped)

@@ -12,7 +12,9 @@ output=$(realpath "$output")
 packages=systemd-sysv,udev,kmod,iproute2,ca-certificates,python3,libnftables1,nftables,iptables
 packages=$packages,docker.io,apparmor,util-linux,mount
 [ "$suite" = bookworm ] || packages=$packages,docker-cli
-tools=curl,openrc,docker-registry,dnsmasq-base,tcpdump,busybox-static,e2fsprogs
+tools=curl,docker-registry,dnsmasq-base,tcpdump,busybox-static,e2fsprogs
+# Later ones need insserv, which systemd-sysv does not bear.
+[ "$suite" != bookworm ] || tools=$tools,openrc
 
 # shellcheck disable=SC2016  # mmdebstrap's shell has $1
 "$here/bootstrap.sh" "$suite" - --variant=apt --format=null --include="$packages" \

@@ -86,7 +86,10 @@ def _one(scenario: Scenario, boot: Boot, accelerator: str, cut: float | None) ->
     outcome = play(scenario, boot, accelerator, _say, cut)
     if not outcome.passed:
         _explain(outcome, images.BUILD / "logs" / f"{boot.kernel.parent.name}-{scenario.name}.log")
-    _say(f"# {scenario.name}: {'passed' if outcome.passed else 'FAILED'} "
+    ending = "passed" if outcome.passed else "FAILED"
+    if outcome.passed and outcome.note("skipped"):
+        ending = "not played"
+    _say(f"# {scenario.name}: {ending} "
          f"in {time.monotonic() - began:.0f} s")  # fmt: skip
     return outcome
 
@@ -106,9 +109,12 @@ def main() -> int:
     options = _arguments()
     names = options.scenario or [s.name for s in SCENARIOS if not s.asked_for]
     wanted = [s for s in SCENARIOS if s.name in names]
+    for scenario in [s for s in wanted if s.suites and options.suite not in s.suites]:
+        _say(f"# {scenario.name}: not played on {options.suite}")
+        wanted.remove(scenario)
     kernel = images.find_kernel(options.kernel or options.suite)
     outcomes = run(options.suite, kernel, wanted, options.extra, options.cut)
-    return 0 if all(outcome.passed for outcome in outcomes) else 1
+    return 0 if outcomes and all(outcome.passed for outcome in outcomes) else 1
 
 
 if __name__ == "__main__":
