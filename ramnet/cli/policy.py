@@ -51,21 +51,15 @@ def own_document(settings: config.Config) -> "Document":
     """This machine's: its file, or what was kept of its policy server's. Raises PolicyError."""
     if not settings.signed:
         return load_document(Path(settings.policy))
-    from ramnet.policy import read_document, unite
-    from ramnet.trust.bundle import BUNDLE, unpack
+    from ramnet.daemon.policy_facts import read_bundle
+    from ramnet.trust.bundle import BUNDLE
 
     path = Path(settings.state_dir) / BUNDLE
     if not path.exists():
         raise PolicyError(
             f"nothing has been fetched from {settings.policy} yet; try: ramnet refresh"
         )
-    documents = unpack(read_bytes(path)).documents
-    return unite(
-        [
-            read_document(data, source=f"{settings.policy}/{name}")
-            for name, data in documents.items()
-        ]
-    )
+    return read_bundle(read_bytes(path), source=settings.policy)
 
 
 def own_policy(settings: config.Config) -> "Policy":

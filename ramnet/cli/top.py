@@ -139,6 +139,7 @@ def _print(looks: Iterable[tuple[Look, Look]], refusals: _Refusals) -> None:
     for before, after in looks:
         frame = {
             "state": after.status["state"],
+            "restriction": after.status.get("restriction"),
             "scopes": list(rates(before, after)),
             "refusals": msgspec.to_builtins(refusals.newest()),
         }

@@ -11,7 +11,7 @@ import pytest
 
 from ramnet.audit import read_events
 from ramnet.daemon.client import ask
-from ramnet.daemon.status import NOT_ENFORCED
+from ramnet.daemon.status import NOT_ENFORCED, UNRESTRICTED
 from ramnet.errors import NotRunningError
 from ramnet.ruleset import GATE_UID
 from tests.lab.processes import wait_until
@@ -151,6 +151,25 @@ def test_a_policy_that_is_not_enforced_is_said_loudly(bench: Bench) -> None:
     document = ask(bench.control, "GET", "/v1/status")
     assert (document["state"], document["policy"]["enforced"]) == ("enforcing", True)
     assert NOT_ENFORCED not in document["warnings"]
+
+
+def test_a_policy_that_restricts_nothing_is_said_loudly(bench: Bench) -> None:
+    run = bench.start()
+    run.wait_for("enforcing")
+    assert ask(bench.control, "GET", "/v1/status")["restriction"] == "policy"
+    bench.write_policy(2, '{{"enabled": false}}')
+    run.wait_for(UNRESTRICTED)
+    document = ask(bench.control, "GET", "/v1/status")
+    # The state is a contract: it says that the gates do as the policy says.
+    assert (document["state"], document["restriction"]) == ("enforcing", "nothing")
+    assert document["policy"]["restricts"] is False
+    assert UNRESTRICTED in document["warnings"]
+    told = bench.notified.recv(1000).decode()
+    while told != "STATUS=enforcing, and nothing is restricted":
+        told = bench.notified.recv(1000).decode()
+    bench.write_policy(3, POLICY + "enforce = false\n")
+    run.wait_for("auditing")
+    assert ask(bench.control, "GET", "/v1/status")["restriction"] == "recorded"
 
 
 def test_a_service_that_begins_with_such_a_policy_is_ready_and_auditing(bench: Bench) -> None:

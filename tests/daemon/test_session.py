@@ -223,8 +223,11 @@ def test_not_enforced_and_absent_as_configured(person: Person) -> None:
     person.configure('absent = "unrestricted"')
     run = person.start("enforcing")
     wait_until("the gate follows", lambda: "anything.example" in person.gate()["allowed"], PATIENCE)
-    assert any("nothing is restricted" in warning for warning in person.status()["warnings"])
+    status = person.status()
+    assert sum("nothing is restricted" in warning for warning in status["warnings"]) == 1
+    assert (status["restriction"], status["policy"]["restricts"]) == ("nothing", False)
     person.sign_in()
+    assert person.status()["restriction"] == "policy"
     assert person.gate()["allowed"] == ["docker.io"]
     person.sign_out()
     assert "anything.example" in person.gate()["allowed"]

@@ -204,6 +204,27 @@ def test_status(machine: Machine, monkeypatch: pytest.MonkeyPatch, state: str, c
     assert json.loads(machine.run("status", "--json").stdout)["state"] == state
 
 
+@pytest.mark.parametrize(
+    ("restriction", "words"),
+    [
+        ("nothing", "NOTHING IS RESTRICTED: every registry may be reached\nenforcing  ramnet"),
+        ("recorded", "NOT ENFORCED: everything passes and is recorded\nenforcing  ramnet"),
+        ("policy", "enforcing  ramnet"),
+        (None, "enforcing  ramnet"),
+    ],
+)
+def test_what_restricts_nothing_is_the_first_thing_that_is_said(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, restriction: str | None, words: str
+) -> None:
+    """``None`` is a service from before there was such a word."""
+    told = {} if restriction is None else {"restriction": restriction}
+    monkeypatch.setattr(client, "ask", lambda *_: {**DOCUMENT, **told})
+    for command in (["status"], ["top", "-n", "1"]):
+        assert machine.run(*command).stdout.startswith(words), command
+    (frame,) = machine.run("top", "--json", "-n", "1").stdout.splitlines()
+    assert json.loads(frame)["restriction"] == restriction
+
+
 def test_events(machine: Machine) -> None:
     log = machine.log()
     log.write(Event(scope="dockerd", kind="dns", name="a.example", verdict="allowed", entry="*.b"))
