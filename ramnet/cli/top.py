@@ -38,7 +38,14 @@ class Look(NamedTuple):
 
 @click.command()
 @click.option("-n", "--number", type=click.IntRange(1), help="End after so many looks.")
-@click.option("-d", "--delay", type=click.FloatRange(0.1, 3600), default=1.0, show_default=True)
+@click.option(
+    "-d",
+    "--delay",
+    type=click.FloatRange(0.1, 3600),
+    default=1.0,
+    show_default=True,
+    help="Seconds between two looks.",
+)
 @config_option
 @json_option
 def top(number: int | None, delay: float, config_path: Path, as_json: bool) -> None:

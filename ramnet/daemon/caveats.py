@@ -91,15 +91,17 @@ def _probed(config: Config, scope: Scope) -> ScopeFacts:
     if os.geteuid() != 0:
         return _scope(scope, Unseen("the service is not running, and only root can probe"))
     from ramnet.kernel.enforcer import Enforcer
+    from ramnet.kernel.uninterrupted import uninterrupted
 
-    try:
-        enforcer = Enforcer(config, scope)
-    except (NamespaceAbsentError, RamnetError) as error:
-        return _scope(scope, Unseen(str(error)))
-    try:
-        return _described(scope, enforcer.describe())
-    finally:
-        enforcer.close()
+    with uninterrupted():
+        try:
+            enforcer = Enforcer(config, scope)
+        except (NamespaceAbsentError, RamnetError) as error:
+            return _scope(scope, Unseen(str(error)))
+        try:
+            return _described(scope, enforcer.describe())
+        finally:
+            enforcer.close()
 
 
 def _described(scope: Scope, described: dict[str, Any]) -> ScopeFacts:

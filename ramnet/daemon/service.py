@@ -31,7 +31,7 @@ from ramnet.daemon.metrics_keeper import MetricsKeeper
 from ramnet.daemon.news import News
 from ramnet.daemon.notify import notify, watchdog_interval
 from ramnet.daemon.policy_keeper import Compile, PolicyKeeper
-from ramnet.daemon.scope_life import ScopeLife
+from ramnet.daemon.scope_life import NO_HOLD, Hold, ScopeLife
 from ramnet.daemon.session_keeper import SessionKeeper
 from ramnet.daemon.signed_policy import SignedPolicyKeeper
 from ramnet.errors import RamnetError
@@ -68,6 +68,7 @@ class Means:
     """Called when every scope has its rules: what ``hold`` did without a configuration ends."""
     hold_the_bare: Callable[[Callable[[str], None]], None] = lambda _: None
     """Called when the start is refused: whatever scope has no rules is held; takes the log."""
+    hold: Hold = NO_HOLD  # for a scope that comes later and whose rules are refused
 
 
 class LogLevelOrder(msgspec.Struct, forbid_unknown_fields=True):
@@ -88,7 +89,8 @@ class Service:
         self._events = EventLog(places.service_log(config))
         self._began = time.monotonic()
         self._lives = [
-            ScopeLife(config, scope, means.make_enforcer, self.tell) for scope in config.scopes
+            ScopeLife(config, scope, means.make_enforcer, self.tell, means.hold)
+            for scope in config.scopes
         ]
         self._ca: authority.Authority | None = None
         self._state, self._decided, self._started = "starting", False, False
@@ -181,7 +183,7 @@ class Service:
         try:
             for life in self._lives:
                 life.close_off(self._lives)
-        except RamnetError:
+        except Exception:  # of whatever library
             self._means.hold_the_bare(self.tell)
             raise
         self._means.release_own_hold()
@@ -307,7 +309,7 @@ class Service:
             self._started = first = True
         if self._started:
             admitted = self._admission.mode != "closed"
-            serving = admitted and self._policy.in_force and all(k.serving for k in self._keepers())
+            serving = admitted and self._policy.in_force and all(li.serving for li in self._lives)
             state = "enforcing" if serving else "refusing"
             if serving and not self._enforced:
                 state = "auditing"

@@ -12,6 +12,7 @@ Tier ``redirect``, one table ``inet ramnet`` in each scope's network namespace::
         TCP: loopback and own addresses, nobody listening   as they are
         TCP: everything else                                -> proxy
     output, filter, priority 0, policy drop                chain output
+        replies on loopback                                 accept
         the gate to its own listeners                       reset or ICMP
         the gate's own sockets, exemptions                  marked as ours, accept
         connections cut when the rules arrived              reset
@@ -26,11 +27,16 @@ Tier ``redirect``, one table ``inet ramnet`` in each scope's network namespace::
         VXLAN made by the kernel                            accept
         the rest                                            marked, then reset or ICMP
     input, filter, priority 0                              chain input
+        what is known                                       accept
         TCP in mid-stream, unknown                          marked: its next packet out is reset
         UDP, unknown, to an ephemeral port, not by a bridge dropped
     postrouting, filter, priority 300                      chain leaving
         to 127/8, ::1 or a sinkhole by a real interface     dropped
         translated to a container, not by a bridge          dropped
+
+*Order.* Every packet of the namespace meets these chains, so what there is most of comes first,
+and what several rules ask of a packet is asked once, before they are gone to. A packet that
+containers send or get meets ``leaving`` alone.
 
 A scope that is one cgroup has a table of its own, ``inet ramnet_<scope>`` (``members``): the same
 chains behind one question, "is it a socket of the cgroup?", which everybody else's packets answer

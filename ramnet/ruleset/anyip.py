@@ -55,6 +55,7 @@ from ramnet.ruleset.notes import SYSCTLS, noted
 from ramnet.ruleset.redirect import (
     ICMP_ERRORS,
     ICMPV6_NEEDED,
+    TO_LOOPBACK,
     USER_SOCKET,
     base_chain,
     exempted,
@@ -157,6 +158,8 @@ def _tables(situation: Situation) -> list[tuple[str, list[str]]]:
         *base_chain("arriving", "filter", "input", -150, "accept", _arriving(situation)),
         *base_chain("returning", "filter", "prerouting", -300, "accept", _returning()),
         *base_chain("leaving", "filter", "postrouting", 300, "accept", _leaving(situation)),
+        *plain_chain("leaving6", _leaving6(situation)),
+        *plain_chain("marked", _marked(situation)),
     ]
     rest.extend(noted(situation.sysctls_before))
     if situation.capabilities.route_chain:
@@ -271,15 +274,27 @@ def _returning() -> Iterator[str]:
     yield f'iifname "{DEVICE}" meta mark set {GATE_MARK:#x}'
 
 
+def _marked(situation: Situation) -> Iterator[str]:
+    yield f'oifname "{DEVICE}" accept'
+    yield _stop(situation)
+
+
+def _stop(situation: Situation) -> str:
+    return "counter drop" if situation.capabilities.counter else "drop"
+
+
 def _leaving(situation: Situation) -> Iterator[str]:
-    stop = "counter drop" if situation.capabilities.counter else "drop"
-    yield 'oifname "lo" accept'
-    yield f'oifname "{DEVICE}" meta mark {GATE_MARK:#x} accept'
-    yield f"meta mark {GATE_MARK:#x} {stop}"
-    for address in ("ip daddr 127.0.0.0/8", f"ip daddr {SINKHOLE4}"):
-        yield f"{address} {stop}"
-    for address in ("ip6 daddr ::1", f"ip6 daddr {SINKHOLE6}"):
-        yield f"{address} {stop}"
+    stop = _stop(situation)
+    yield TO_LOOPBACK
+    yield f"meta mark {GATE_MARK:#x} goto marked"
+    yield "meta nfproto ipv6 goto leaving6"
+    yield f"ip daddr 127.0.0.0/8 {stop}"
+    yield f"ip daddr {SINKHOLE4} {stop}"
+
+
+def _leaving6(situation: Situation) -> Iterator[str]:
+    yield f"ip6 daddr ::1 {_stop(situation)}"
+    yield f"ip6 daddr {SINKHOLE6} {_stop(situation)}"
 
 
 def _tells_inbound_udp(situation: Situation) -> bool:

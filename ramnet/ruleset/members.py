@@ -32,10 +32,12 @@ def render_table(situation: Situation, members: Members) -> str:
         *whole.plain_chain("members_to_gate", _to_gate(situation)),
         *whole.base_chain("output", "filter", "output", 0, "accept", output),
         *whole.plain_chain("members", _members(situation)),
+        *whole.plain_chain("replies", _replies(situation)),
         *whole.plain_chain("redirected", _redirected(situation)),
         *whole.plain_chain("cut", _cut()),
         *whole.plain_chain("refuse", whole.refuse()),
-        *whole.base_chain("leaving", "filter", "postrouting", 300, "accept", _leaving(situation)),
+        *whole.base_chain("leaving", "filter", "postrouting", 300, "accept", _leaving()),
+        *whole.plain_chain("translated", _translated(situation)),
     ]
     if situation.capabilities.socket_lookup:
         body += whole.base_chain("input", "filter", "input", 0, "accept", _input())
@@ -66,23 +68,14 @@ def _to_gate(situation: Situation) -> Iterator[str]:
 
 def _output(ours: str) -> Iterator[str]:
     # The reset that answers goes by loopback and carries the same mark.
-    yield f'oifname != "lo" ct mark {whole.CUT_MARK:#x} goto refuse'
+    yield f'ct mark {whole.CUT_MARK:#x} oifname != "lo" goto refuse'
     yield f"{ours} goto members"
 
 
 def _members(situation: Situation) -> Iterator[str]:
-    low, high = situation.ephemeral
     for exemption in situation.exemptions:
         yield f"{whole.exempted(exemption)} accept"
-    # Where conntrack began in the middle of a connection, it may hold the far end for the opener.
-    yield "ct direction reply tcp sport @old_tcp tcp sport != @listening goto cut"
-    yield 'oifname != "lo" ct direction reply udp sport @old_udp goto refuse'
-    yield f'oifname != "lo" oif != @bridges ct direction reply udp sport {low}-{high} goto refuse'
-    for mark in (whole.LOCAL_MARK, ASKED_MARK):
-        yield f'oifname != "lo" ct direction reply ct mark {mark:#x} goto refuse'
-    yield "ct direction reply accept"
-    local = f"ct direction original ct mark 0x0 ct mark set {whole.LOCAL_MARK:#x}"
-    yield f"ct status dnat {local}"
+    yield "ct direction reply goto replies"
     yield "ct status dnat goto redirected"
     yield f"ip daddr {SINKHOLE4} goto refuse"
     yield f"ip6 daddr {SINKHOLE6} goto refuse"
@@ -90,7 +83,7 @@ def _members(situation: Situation) -> Iterator[str]:
     asked = f'oifname "lo" ct mark {ASKED_MARK:#x}'
     yield f"{asked} {whole.IN_MIDSTREAM} goto refuse"
     yield f"{asked} accept"
-    yield f'oifname "lo" {local}'
+    yield f'oifname "lo" ct direction original {whole.mark_local()}'
     yield from whole.inbound_services(situation)
     # An old connection to a proxy outside the cgroup would be a way round.
     yield 'oifname "lo" meta l4proto tcp goto cut'
@@ -101,7 +94,20 @@ def _members(situation: Situation) -> Iterator[str]:
     yield "goto cut"
 
 
+def _replies(situation: Situation) -> Iterator[str]:
+    low, high = situation.ephemeral
+    # Where conntrack began in the middle of a connection, it may hold the far end for the opener.
+    yield "tcp sport @old_tcp tcp sport != @listening goto cut"
+    yield 'oifname "lo" accept'
+    yield "udp sport @old_udp goto refuse"
+    yield f"oif != @bridges udp sport {low}-{high} goto refuse"
+    for mark in (whole.LOCAL_MARK, ASKED_MARK):
+        yield f"ct mark {mark:#x} goto refuse"
+    yield "accept"
+
+
 def _redirected(situation: Situation) -> Iterator[str]:
+    yield whole.mark_local()
     # What the mark of another tool makes unknown to `leaving` is not let pass.
     foreign = f"ct mark != {whole.LOCAL_MARK:#x}"
     for near in ("ip daddr @containers4", "ip6 daddr @containers6"):
@@ -120,10 +126,14 @@ def _input() -> Iterator[str]:
         yield f"{asked} socket transparent {transparent} reject with tcp reset"
 
 
-def _leaving(situation: Situation) -> Iterator[str]:
-    yield 'oifname "lo" accept'
+def _leaving() -> Iterator[str]:
+    yield whole.TO_LOOPBACK
+    yield "ct status dnat goto translated"
+
+
+def _translated(situation: Situation) -> Iterator[str]:
     for ours in whole.listeners(situation):
-        yield f"ct status dnat {ours} counter drop"
+        yield f"{ours} counter drop"
     # A socket bound to the uplink takes there what Docker's NAT sent to a container.
     for near in ("ip daddr @containers4", "ip6 daddr @containers6"):
-        yield f"ct mark {whole.LOCAL_MARK:#x} ct status dnat oif != @bridges {near} counter drop"
+        yield f"ct mark {whole.LOCAL_MARK:#x} oif != @bridges {near} counter drop"

@@ -28,7 +28,7 @@ _EXEMPT: Final = (
 )
 _SINK: Final = r"ip6? daddr (240\.0\.0\.1|100::1)"
 _LOOP: Final = r"ip6? daddr (127\.0\.0\.1|::1)"
-_MARK_LOCAL: Final = r"ct direction original ct mark 0x0 ct mark set 0x52414d4c"
+_MARK_LOCAL: Final = r"ct mark 0x0 ct mark set 0x52414d4c"
 _STEERED: Final = r"meta mark set 0x52414d47 accept"
 _OLD_INBOUND: Final = r"ip6? daddr \S+ tcp sport \d+ tcp dport \d+ tcp flags .* accept"
 _USER: Final = r"meta skuid 0-4294967294"
@@ -59,19 +59,16 @@ PURPOSES: Final = (
     ),
     *_purposes(
         "output members",
-        (rf"{_GATE} ct direction original ct status dnat {_LOOP} .* goto refuse", promises.OWN),
-        (rf"{_GATE} ct direction original ct mark 0x0 ct mark set 0x52414d47", promises.OWN),
-        (rf"{_EXEMPT} ct direction original ct mark 0x0 ct mark set 0x52414d47", promises.OWN),
+        (r'ct direction reply oifname "lo" accept', promises.NEAR),
+        (rf"{_GATE} goto gate", promises.PULL),
         (rf"{_GATE} accept", promises.PULL),
-        (r'oifname != "lo" ct mark 0x52414d43 goto refuse', promises.OLD),
+        (rf"{_EXEMPT} goto owned", promises.LINK),
+        (r'ct mark 0x52414d43 oifname != "lo" goto refuse', promises.OLD),
         (r".* goto members", promises.CLOSED),
-        (r".*ct direction reply (tcp|udp) sport @old_(tcp|udp) .*", promises.OLD),
-        (r".*ct direction reply udp sport \d+-\d+ goto refuse", promises.OLD),
-        (r".*ct direction reply ct mark 0x52414d4[1c] goto refuse", promises.OWN),
-        (r"ct direction reply accept", promises.INBOUND),
+        (r"ct direction reply goto replies", promises.INBOUND),
         (rf"ct mark 0x52414d47 {_USER} goto refuse", promises.OWN),
         (r"ct mark 0x52414d47 accept", promises.PULL),
-        (rf'(ct status dnat|oifname "lo") {_MARK_LOCAL}', promises.OWN),
+        (rf'oifname "lo" ct direction original {_MARK_LOCAL}', promises.OWN),
         (r"ct status dnat goto redirected", promises.NO_WAY_ROUND),
         (rf"{_SINK} goto refuse", promises.PROMPT),
         (r'oifname "lo" ct mark 0x52414d41 .*goto refuse', promises.NO_WAY_ROUND),
@@ -100,7 +97,24 @@ PURPOSES: Final = (
         "to_gate steer output members members_to_gate", (rf"{_EXEMPT} accept", promises.LINK)
     ),
     *_purposes(
+        "gate led_back owned",
+        (r"ct direction original ct status dnat goto led_back", promises.OWN),
+        (rf"{_LOOP} .* goto refuse", promises.OWN),
+        (r"ct direction original ct mark 0x0 ct mark set 0x52414d47", promises.OWN),
+        (r"goto owned|accept", promises.PULL),
+    ),
+    *_purposes(
+        "replies",
+        (r"tcp sport @old_tcp tcp sport != @listening goto (refuse|cut)", promises.OLD),
+        (r"udp sport @old_udp goto refuse", promises.OLD),
+        (r"oif != @bridges udp sport \d+-\d+ goto refuse", promises.OLD),
+        (r"ct mark 0x52414d4[1c] goto refuse", promises.OWN),
+        (r'oifname "lo" accept', promises.NEAR),
+        (r"accept", promises.INBOUND),
+    ),
+    *_purposes(
         "redirected",
+        (_MARK_LOCAL, promises.OWN),
         (rf"{_LOOP} (tcp|udp) dport .* accept", promises.NO_WAY_ROUND),
         (r"ip6? daddr @containers[46] meta l4proto != tcp ct mark != .*", promises.CLOSED),
         (r"ip6? daddr @containers[46] meta l4proto .*", promises.INBOUND),
@@ -115,18 +129,21 @@ PURPOSES: Final = (
     *_purposes(
         "input arriving",
         (r'iifname "(lo|ramnet0)" accept', promises.NEAR),
-        (r"ct state new tcp flags .* ct mark set 0x52414d43", promises.OLD),
+        (r"ct state != new accept", promises.INBOUND),
+        (r"tcp flags .* ct mark set 0x52414d43", promises.OLD),
         (r"udp dport .* accept", promises.LINK),
-        (r"iif != @bridges ct state new udp dport .* drop", promises.OLD),
+        (r"iif != @bridges udp dport .* drop", promises.OLD),
         (r'meta l4proto tcp iifname "lo" ct mark 0x52414d41 .*', promises.NO_WAY_ROUND),
         (r"(meta l4proto udp ct state new ct mark|meta mark) set 0x2000", promises.INBOUND),
     ),
     *_purposes("returning", (r'iifname "ramnet0" meta mark set 0x52414d47', promises.PULL)),
     *_purposes(
-        "leaving",
-        (r'oifname "lo" accept', promises.NEAR),
-        (r'oifname "ramnet0" meta mark 0x52414d47 accept', promises.NO_WAY_ROUND),
-        (r".* drop", promises.GUARD),
+        "leaving leaving6 translated marked",
+        (r"oif 1 accept", promises.NEAR),
+        (r"meta nfproto ipv6 goto leaving6", promises.GUARD),
+        (r'oifname "ramnet0" accept', promises.NO_WAY_ROUND),
+        (r"(ct status dnat|meta mark 0x52414d47) goto (translated|marked)", promises.GUARD),
+        (r"(.* )?drop", promises.GUARD),
     ),
 )
 

@@ -256,7 +256,7 @@ def _read(selector: str, packet: Packet) -> int | str | None:
     """What the packet holds at a selector; None where it has no such thing."""
     family, _, what = selector.partition(" ")
     if family == "ct":
-        return None if packet.connection is None else _read_ct(what, packet.connection)
+        return _read_ct(what, packet.connection)
     if family in ("tcp", "udp", "sctp"):
         port = packet.dport if what == "dport" else packet.sport
         return port if packet.protocol_number == PROTOCOLS[family] else None
@@ -270,7 +270,9 @@ def _read(selector: str, packet: Packet) -> int | str | None:
     return _read_meta(selector, packet)
 
 
-def _read_ct(what: str, connection: Connection) -> int | str:
+def _read_ct(what: str, connection: Connection | None) -> int | str | None:
+    if connection is None:
+        return "invalid" if what == "state" else None
     values = {
         "state": connection.state,
         "direction": connection.direction,

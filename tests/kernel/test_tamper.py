@@ -83,7 +83,7 @@ def listing(vm: Host) -> str:
         ("delete table inet ramnet", "our table was removed by nft (pid"),
         ("flush table inet ramnet", "removed `meta skuid"),
         ("insert rule inet ramnet output accept", "added `accept` by nft (pid"),
-        ("flush chain inet ramnet input", "removed `iifname"),
+        ("flush chain inet ramnet input", "removed `ct state"),
         ("add rule inet ramnet leaving counter accept", "added `counter accept` by nft"),
         ("add chain inet ramnet extra", "added `chain extra {` by nft"),
         ("add element inet ramnet containers4 { 0.0.0.0/1 }", "what our sets hold was changed by"),

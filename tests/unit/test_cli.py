@@ -360,6 +360,16 @@ def test_policy_validate(machine: Machine, tmp_path: Path) -> None:
     assert machine.run("policy", "validate", str(tmp_path / "none")).exit_code == 1
 
 
+@pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf\n", b"\xff", b"{"])
+def test_policy_validate_of_what_is_no_document_is_a_document(
+    machine: Machine, data: bytes
+) -> None:
+    machine.policy.write_bytes(data)
+    result = machine.run("policy", "validate", "--json", str(machine.policy))
+    assert (result.exit_code, json.loads(result.stdout)["valid"]) == (1, False)
+    assert len(json.loads(result.stdout)["faults"]) == 1
+
+
 def test_policy_validate_names_every_planted_fault_with_its_line(
     machine: Machine, tmp_path: Path
 ) -> None:

@@ -5,13 +5,16 @@ import contextlib
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ramnet.audit import Verdict
 from ramnet.gate.resolver.cache import DatagramCache
 from ramnet.gate.resolver.datagrams import AnyAddress, OwnAddress, Way
 from ramnet.gate.resolver.desk import DATAGRAM_MOST, Desk
 from ramnet.wire.dns import Question
+
+if TYPE_CHECKING:
+    from ramnet.gate.resolver.batches import Batches
 
 BATCH: Final = 64
 """Datagrams answered before other work gets its turn."""
@@ -46,7 +49,7 @@ class DatagramServer:
             listener.setblocking(False)
             with contextlib.suppress(OSError):  # as much as the kernel grants
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-            self._loop.add_reader(listener, partial(self._readable, make(listener)))
+            self._loop.add_reader(listener, self._reader(listener, make(listener)))
 
     def close(self) -> None:
         """Stop serving."""
@@ -54,6 +57,30 @@ class DatagramServer:
             self._loop.remove_reader(listener)
             listener.close()
         self._sockets = ()
+
+    def _reader(self, listener: socket.socket, way: Way) -> Callable[[], None]:
+        """In batches, where the system can and each reply's source is clear."""
+        if isinstance(way, OwnAddress):
+            with contextlib.suppress(ImportError, OSError, AttributeError, KeyError, MemoryError):
+                from ramnet.gate.resolver.batches import Batches
+
+                return partial(self._in_batches, Batches(listener), way)
+        return partial(self._readable, way)
+
+    def _in_batches(self, batches: "Batches", way: Way) -> None:
+        ready, desk = self.cache.ready.get, self._desk
+        now, hits, came = self._loop.time(), 0, 0
+        while came < BATCH:  # what arrives meanwhile needs no turn of the loop
+            answered, unsent, others = batches.answer(ready, now, desk.counters.decisions)
+            if not answered and not others:
+                break
+            for data, client in others:
+                desk.handle(data, DATAGRAM_MOST, partial(self._send, way, client, data[2:], now))
+            hits, came = hits + answered, came + answered + len(others)
+            self.unsent += unsent
+        if hits:  # each took the turn's time at most: one look at the clock for all
+            self.hits += hits
+            desk.latency.observe(self._loop.time() - now, hits)
 
     def _readable(self, way: Way) -> None:
         receive, send, ready = way.receive, way.send, self.cache.ready.get

@@ -237,6 +237,8 @@ _OURSELVES = [
     *_both("and asks its upstreams", _MARKED, protocol="udp", dport=53, **GATE),
     *_both("the gate's uid alone is nobody", TO_PROXY, dport=443, uid=GATE_UID),
     *_both("the gate's cgroup alone is nobody", TO_PROXY, dport=443, cgroup=GATE["cgroup"]),
+    *_both("the gate dials a container that another's NAT gave", _MARKED, "container",
+           dport=80, connection=REDIRECTED, **GATE),
     *_both("with an invalid packet as well", ACCEPTED, dport=443, connection=None, **GATE),
     *_both("a connection of the gate's goes on after close", _MARKED, dport=443, uid=None,
            flags=ACK, connection=OWN),

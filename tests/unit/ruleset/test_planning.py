@@ -85,7 +85,7 @@ def test_no_elements_empty_the_set() -> None:
     ("exemption", "rule"),
     [
         (Exemption(uid=7), "meta skuid 7 accept"),
-        (Exemption(uid=7, proto="udp", port=123), "meta skuid 7 udp dport 123 accept"),
+        (Exemption(uid=7, proto="udp", port=123), "meta skuid 7 udp dport 123 goto owned"),
         (Exemption(proto="tcp", port=22), "tcp dport 22 accept"),
         (Exemption(address="10.0.0.0/8"), "ip daddr 10.0.0.0/8 accept"),
         (Exemption(address="fd00::/8", proto="esp"), "ip6 daddr fd00::/8 meta l4proto esp accept"),
