@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
-SCRIPTS := tests/lab/setup.sh .ci/run
+SCRIPTS := $(wildcard tests/lab/*.sh) .ci/run
 VM := vm-image
 VM_SCRIPTS := $(wildcard $(VM)/*/*.sh $(VM)/wsl/boot $(VM)/lib/* $(VM)/package/debian/p* $(VM)/*/init)
 
@@ -43,6 +43,7 @@ demo-down:
 	@$(BIN)/python -m tests.lab.demo --down
 
 test: setup
+	@$(BIN)/python -m tests.lab.foreign
 	$(BIN)/pytest $(PYTEST)
 
 setup-bench: setup

@@ -14,12 +14,17 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct, field
 
+from ramnet.config_text import read_text
 from ramnet.config_values import (
     check_absolute,
+    check_cgroup,
+    check_host,
+    check_name,
     check_parent,
     check_socket_path,
     checked,
     duration,
+    is_address,
     parse_endpoint,
 )
 from ramnet.errors import ConfigError
@@ -61,13 +66,11 @@ class Scope(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
                     f"containers {word!r} is none of: buildx, kind, label:KEY, label:KEY=VALUE, "
                     "name:GLOB, bridge:INTERFACE"
                 )
-        if not re.fullmatch(r"self|/.+|pid:[1-9]\d*|pidfile:/.+", self.netns):
+        if not re.fullmatch(r"self|/[^\0]+|pid:[1-9][0-9]*|pidfile:/[^\0]+", self.netns):
             raise ValueError(
                 f"netns {self.netns!r} is none of: self, an absolute path, pid:N, pidfile:/PATH"
             )
-        parts = [] if self.cgroup is None else self.cgroup.strip("/").split("/")
-        if any(part in ("", ".", "..") for part in parts):
-            raise ValueError(f"cgroup {self.cgroup!r} is no path below the cgroup root")
+        check_cgroup(self.cgroup)
 
 
 class Resolver(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -91,6 +94,10 @@ class Resolver(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
                 checked(key, server, lambda text: parse_endpoint(text, 53))
         if any(not servers for servers in self.zones.values()):
             raise ValueError("zones: a zone needs at least one server")
+        for name in self.hosts:
+            check_name("hosts", name)
+        for zone in self.zones:
+            check_name("zones", zone.removesuffix("."), as_compared=True)
         for address in (a for addresses in self.hosts.values() for a in addresses):
             checked("hosts", address, ipaddress.ip_address)
 
@@ -110,6 +117,9 @@ class Proxy(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for listener in self.explicit:
             checked("explicit", listener, parse_endpoint)
+        for name in self.direct:
+            if not is_address(name):
+                check_name("direct", name.removeprefix("."), as_compared=True)
         for network in self.explicit_clients:
             checked("explicit_clients", network, ipaddress.ip_network)
         if self.parent is not None:
@@ -181,6 +191,8 @@ class Session(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     groups_claim: str = "groups"
 
     def __post_init__(self) -> None:
+        for host in self.allow:
+            check_host("allow", host)
         check_absolute("registry_json", self.registry_json)
         if self.jwks is not None and not self.jwks.startswith("https://"):
             check_absolute("jwks", self.jwks)
@@ -224,6 +236,7 @@ class Exempt(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """A destination address or network."""
 
     def __post_init__(self) -> None:
+        check_cgroup(self.cgroup)
         if self.address is not None:
             checked("address", self.address, ipaddress.ip_network)
         if isinstance(self.uid, int) and not 0 <= self.uid < 2**32 - 1:
@@ -272,17 +285,21 @@ class Config(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 
 
 def load(path: str | Path) -> Config:
-    """Read ``ramnet.toml``. Raises ConfigError, naming file, key and reason."""
+    """Read ``ramnet.toml``.
+
+    Raises:
+        ConfigError: with file, key and reason.
+        KernelRefusedError: this user may not read it.
+    """
+    text = read_text(Path(path))
     try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror} (--config names it)") from error
-    try:
-        return msgspec.toml.decode(data, type=Config)
+        return msgspec.toml.decode(text, type=Config)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {_explain(str(error))}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except msgspec.DecodeError as error:
         raise ConfigError(f"{path}: {error}") from error
+    except RecursionError:
+        raise ConfigError(f"{path}: it is nested too deeply") from None
 
 
 def _check_apart(one: Scope, other: Scope) -> None:
@@ -311,22 +328,36 @@ def _explain(text: str) -> str:
         key = f"{place}.{match[2]}" if place else match[2]
         reason = f"unknown key{_nearest(place, match[2])}" if match[1] else "this key is required"
         return f"{key}: {reason}"
-    if re.match(r"[a-z_]+: ", reason):  # our own checks say the key themselves
+    if re.match(r"[a-z_.]+: ", reason):  # our own checks say the key themselves
         return f"{place}.{reason}" if place else reason
-    return f"{place}: {reason[:1].lower()}{reason[1:]}"
+    known = _known_values(place) if reason.startswith("Invalid enum value") else ""
+    return f"{place}: {reason[:1].lower()}{reason[1:]}{known}"
+
+
+def _table(place: str) -> type[Struct] | None:
+    tables: dict[str, type[Struct]] = {
+        "": Config, "scope": Scope, "resolver": Resolver, "proxy": Proxy, "denial": Denial,
+        "exempt": Exempt, "trust": Trust, "session": Session, "metrics": Metrics,
+    }  # fmt: skip
+    return tables.get(re.split(r"[\[.]", place, maxsplit=1)[0])
 
 
 def _nearest(place: str, unknown: str) -> str:
     """The key of that table that was most likely meant."""
     from difflib import get_close_matches  # where something is wrong, and only there
 
-    tables: dict[str, type[Struct]] = {
-        "": Config, "scope": Scope, "resolver": Resolver, "proxy": Proxy, "denial": Denial,
-        "exempt": Exempt, "trust": Trust, "session": Session, "metrics": Metrics,
-    }  # fmt: skip
-    table = tables.get(place.partition("[")[0])
+    table = _table(place)
     near = get_close_matches(unknown, table.__struct_encode_fields__ if table else (), 1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _known_values(place: str) -> str:
+    """What the key at ``place`` may say."""
+    from typing import get_args
+
+    kind = getattr(_table(place), "__annotations__", {}).get(place.rpartition(".")[2])
+    words = [word for part in (kind, *get_args(kind)) for word in get_args(part)]
+    return "; it is one of: " + ", ".join(word for word in words if isinstance(word, str))
 
 
 def _check_policy(config: Config) -> None:

@@ -54,8 +54,52 @@ def duration(key: str, value: int | str) -> float:
 
 def check_absolute(key: str, path: str | None) -> None:
     """Raises ValueError."""
-    if path is not None and not path.startswith("/"):
+    if path is not None and (not path.startswith("/") or "\0" in path):
         raise ValueError(f"{key}: {path!r} is not an absolute path")
+
+
+def check_cgroup(path: str | None) -> None:
+    """It neither leaves the cgroup root nor ends a string of nft's. Raises ValueError."""
+    if path is None:
+        return
+    parts = path.strip("/").split("/")
+    if any(p in ("", ".", "..") for p in parts) or '"' in path or not path.isprintable():
+        raise ValueError(f"cgroup {path!r} is no path below the cgroup root")
+
+
+def check_name(key: str, name: str, *, as_compared: bool = False) -> None:
+    """A host name; ``as_compared`` in the one spelling that names are compared in.
+
+    Raises ValueError.
+    """
+    from ramnet.policy.name import InvalidNameError, normalise  # idna with it, for who has names
+
+    try:
+        spelt = normalise(name)
+    except InvalidNameError as error:
+        raise ValueError(f"{key}: {error}") from None
+    if as_compared and spelt != name.lower():
+        raise ValueError(f"{key}: {name!r} must be written {spelt!r}")
+
+
+def check_host(key: str, text: str) -> None:
+    """What ``host`` of a policy may be. Raises ValueError."""
+    from ramnet.policy.name import InvalidNameError
+    from ramnet.policy.pattern import parse_host
+
+    try:
+        parse_host(text)
+    except InvalidNameError as error:
+        raise ValueError(f"{key}: {error}") from None
+
+
+def is_address(text: str) -> bool:
+    """Whether it is an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def check_socket_path(key: str, path: str) -> None:

@@ -1,5 +1,6 @@
 """``ramnet hold`` as a program: at boot nothing that it can do without is loaded."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -10,15 +11,21 @@ def run_hold(path: Path) -> int:
     if sys.platform != "linux":
         from ramnet.errors import NOT_LINUX
 
-        _tell(NOT_LINUX)
+        tell(NOT_LINUX)
         return 4
     from ramnet.kernel.hold import hold, read_orders
 
     if os.geteuid() != 0:
-        _tell("ramnet hold needs root; try again with sudo, or as root")
+        tell("ramnet hold needs root; try again with sudo, or as root")
         return 4
-    return hold(read_orders(path), _tell)
+    try:
+        return hold(read_orders(path), tell)
+    except Exception as error:  # a traceback's exit code, 1, would be taken for "not there yet"
+        tell(f"nothing is held for sure: unexpected {error!r}")
+        return 4
 
 
-def _tell(sentence: str) -> None:
-    print(f"ramnet: {sentence}", file=sys.stderr, flush=True)
+def tell(sentence: str) -> None:
+    """What nobody can read must not keep the next scope from being held."""
+    with contextlib.suppress(OSError):
+        print(f"ramnet: {sentence}", file=sys.stderr, flush=True)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Final
 
 from ramnet.caveats.containers import is_builder
@@ -95,12 +96,15 @@ def plan_cover(
     *,
     known: Iterable[str] = (),
     whole_namespace: bool = True,
+    outward: Mapping[str, str] = MappingProxyType({}),
 ) -> CoverPlan:
     """Find who is covered.
 
     Args:
         known: ids of containers that were meant before: a new name makes nobody free.
         whole_namespace: whether host-network containers are in the scope already.
+        outward: bridges that lead out of this machine, with the way: what is on one reaches the
+            far side without passing any rule.
     """
     before = frozenset(known)
     chosen = {
@@ -115,8 +119,11 @@ def plan_cover(
         for one in _with_owners(meant, owners):
             sharing.add(one.container.identity)
             for network in _networks_of(one, networks):
-                if is_coverable(network.bridge):
-                    watched.add(network.bridge or "")
+                bridge = network.bridge or ""
+                if is_coverable(bridge):
+                    watched.add(bridge)
+                    if bridge in outward:
+                        beside[identity] = leads_out(bridge, outward[bridge])
                 elif reason := _beside(network, whole_namespace=whole_namespace):
                     beside[identity] = reason
     ends = list(_ends(networks, watched))
@@ -132,9 +139,27 @@ def plan_cover(
     )
 
 
+def join_plans(plans: Iterable[CoverPlan]) -> CoverPlan:
+    """Those of several dockerds as one: whom any of them covers is nobody's other."""
+    plans = list(plans)
+    names = {address: name for plan in plans for address, name in plan.names.items()}
+    return CoverPlan(
+        watched=frozenset[str]().union(*(plan.watched for plan in plans)),
+        others=frozenset[str]().union(*(plan.others for plan in plans)) - names.keys(),
+        names=names,
+        chosen={identity: name for plan in plans for identity, name in plan.chosen.items()},
+        beside={identity: why for plan in plans for identity, why in plan.beside.items()},
+    )
+
+
 def is_coverable(bridge: str | None) -> bool:
     """Whether there is a bridge, of a name that the kernel's rules can have."""
     return bridge is not None and _BRIDGE.fullmatch(bridge) is not None
+
+
+def leads_out(bridge: str, way: str) -> str:
+    """Why nothing on such a bridge is covered; br_netfilter, where it is on, may be put off."""
+    return f"bridge {bridge} leads out of this machine by {way}; what it switches needs no rule"
 
 
 def _with_owners(one: Attached, owners: Mapping[str, Attached]) -> list[Attached]:

@@ -33,9 +33,16 @@ def show(config_path: Path, as_json: bool) -> None:
             f"there is no CA at {certificate} ({error.strerror}); `ramnet ca install` or "
             "`ramnet run` makes it"
         ) from error
+    try:
+        fingerprint = _fingerprint(pem)
+    except ValueError:
+        raise RamnetError(
+            f"{certificate}: is no certificate; make a new one: `ramnet ca remove`, then "
+            "`ramnet ca install`"
+        ) from None
     facts = {
         "certificate": str(certificate),
-        "sha256": _fingerprint(pem),
+        "sha256": fingerprint,
         "installed": authority.installed(pem),
         "trust_store": str(authority.TRUST_STORE),
     }

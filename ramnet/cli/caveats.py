@@ -31,10 +31,9 @@ def caveats(ctx: click.Context, fail_on: str | None, config_path: Path, as_json:
     Needs no service. What only root can see is unknown to anybody else.
     """
     from ramnet.caveats import Severity, examine
-    from ramnet.cli.policy import own_document
     from ramnet.daemon.caveats import gather
 
-    reports = examine(gather(config.load(config_path), own_document))
+    reports = examine(gather(config.load(config_path)))
     if as_json:
         print_json([report.document() for report in reports])
     else:

@@ -1,11 +1,13 @@
 """What all commands share: options, errors as one line, JSON."""
 
+import contextlib
+import errno
 import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
@@ -14,10 +16,22 @@ from ramnet.errors import NOT_LINUX, KernelRefusedError, RamnetError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _REPORT_TO = "please report it with the output of RAMNET_DEBUG=1"
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+FILE: Final = click.Path(dir_okay=False, readable=False, path_type=Path)
+"""Whether it can be read is found where it is read: then the exit code says who may not."""
 
 
 class Group(click.Group):
     """Turns every error into one line on stderr and the exit code of the contract."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """The program. What it prints may find no room, the text of ``--help`` as well."""
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if not _is_of_output(error) or os.environ.get("RAMNET_DEBUG") == "1":
+                raise
+            _end(f"the output cannot be written: {error.strerror}", 1)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a traceback is shown with RAMNET_DEBUG=1 only."""
@@ -26,17 +40,29 @@ class Group(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except RamnetError as error:
-            click.echo(f"ramnet: {error}", err=True)
-            ctx.exit(error.exit_code)
+            _end(str(error), error.exit_code)
         except Exception as error:
-            if os.environ.get("RAMNET_DEBUG") == "1":
+            if os.environ.get("RAMNET_DEBUG") == "1" or _is_of_output(error):
                 raise
             if sys.platform != "linux":  # what is not there of it is found here and there
-                click.echo(f"ramnet: {NOT_LINUX}", err=True)
-                ctx.exit(KernelRefusedError.exit_code)
-            kind = type(error).__name__
-            click.echo(f"ramnet: unexpected {kind}: {error}; {_REPORT_TO}", err=True)
-            ctx.exit(1)
+                _end(NOT_LINUX, KernelRefusedError.exit_code)
+            if isinstance(error, OSError) and error.filename is not None:
+                denied = isinstance(error, PermissionError)
+                code = KernelRefusedError.exit_code if denied else 1
+                _end(f"{error.filename}: {error.strerror}", code)
+            _end(f"unexpected {type(error).__name__}: {error}; {_REPORT_TO}", 1)
+
+
+def _is_of_output(error: Exception) -> bool:
+    """Writing to a descriptor names no file."""
+    return isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM
+
+
+def _end(sentence: str, code: int) -> NoReturn:
+    """Say why, where that can be said, and exit."""
+    with contextlib.suppress(OSError):
+        click.echo(f"ramnet: {printable(sentence)}", err=True)
+    sys.exit(code)
 
 
 def config_option(command: _F) -> _F:
@@ -53,7 +79,7 @@ def _config(*, expose: bool) -> Callable[[_F], _F]:
     return click.option(
         "--config",
         "config_path",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=FILE,
         default=DEFAULT_PATH,
         show_default=True,
         expose_value=expose,

@@ -19,6 +19,11 @@ from ramnet.cli.common import Group
 METADATA: Final = "docker-cli-plugin-metadata"
 NAME: Final = "ram"
 SUMMARY: Final = "Registry access management: what Docker may reach here"
+_WITH_VALUE: Final = frozenset(
+    {"config", "context", "host", "log-level", "tlscacert", "tlscert", "tlskey"}
+)
+"""Docker's global options that take a value (docker/cli, ``cli/flags/options.go``)."""
+_SHORT_WITH_VALUE: Final = frozenset("cHl")
 
 
 @click.group(
@@ -42,9 +47,25 @@ def main() -> None:
 
 
 def own_arguments(arguments: Sequence[str]) -> list[str]:
-    """What follows the plugin's name; Docker's global flags stand before it."""
-    at = arguments.index(NAME) + 1 if NAME in arguments else 0
-    return list(arguments[at:])
+    """What follows the plugin's name; Docker's global options and their values stand before it."""
+    words = iter(arguments)
+    for word in words:
+        if word == NAME:
+            return list(words)
+        if _takes_the_next(word):
+            next(words, None)
+    return list(arguments)
+
+
+def _takes_the_next(word: str) -> bool:
+    """Whether the word after it is its value, as Docker's own parser (pflag) has it."""
+    if word.startswith("--"):
+        return word[2:] in _WITH_VALUE
+    if not word.startswith("-"):
+        return False
+    # -Dc NAME: of the letters behind one hyphen the first that takes a value takes all the rest.
+    at = next((i for i, letter in enumerate(word) if letter in _SHORT_WITH_VALUE), len(word))
+    return at == len(word) - 1
 
 
 def _metadata() -> dict[str, str]:

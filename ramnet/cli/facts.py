@@ -48,6 +48,11 @@ def check(
 def _answer(policy: "Policy", text: str) -> dict[str, Any]:
     from ramnet.policy import InvalidNameError, normalise, split_host_port
 
+    if "/" in text:
+        host = text.rpartition("://")[2].partition("/")[0]
+        raise click.UsageError(
+            printable(f"{text!r} is a URL or an image; ask for its registry alone, such as {host}")
+        )
     try:
         host, port = split_host_port(text)
         name = normalise(host)
@@ -78,10 +83,9 @@ def _describe(answer: dict[str, Any]) -> str:
 def _explain(policy: "Policy", settings: config.Config, answer: dict[str, Any]) -> dict[str, Any]:
     """What ``-v`` adds to an answer."""
     host, port = answer["host"], answer["port"]
-    place = host if port is None else f"{host}:{port}"
     return {
         "tried": [tried._asdict() for tried in policy.tried(host, port)],
-        "sentence": None if answer["allowed"] else policy.sentence(place),
+        "sentence": None if answer["allowed"] else policy.sentence(host),  # as the gate, no port
         "roads": [_road(settings, scope, port) for scope in settings.scopes],
     }
 
@@ -95,8 +99,10 @@ def _road(settings: config.Config, scope: config.Scope, port: int | None) -> dic
     try:
         require_root("reading the rules")
         from ramnet.kernel.examination import examine
+        from ramnet.kernel.uninterrupted import uninterrupted
 
-        found = examine(settings, scope)
+        with uninterrupted():
+            found = examine(settings, scope)
         road["rules"] = "in the kernel" if found.elements else "not there yet, as planned"
         text = found.elements or found.planned.text
         road["steps"] = [step._asdict() for step in roads(text, port)]

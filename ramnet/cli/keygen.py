@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ramnet.cli.common import json_option, print_json, printable, unused_config_option
+from ramnet.cli.common import FILE, json_option, print_json, printable, unused_config_option
 from ramnet.cli.policy import read_bytes
 from ramnet.errors import PolicyError
 
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from ramnet.trust.roots import RootKeys
     from ramnet.trust.signing import Draft
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, readable=False, path_type=Path)
 passphrase_option = click.option(
     "--passphrase-file", type=FILE, help="Its first line encrypts the keys."
 )
@@ -68,7 +67,13 @@ def open_keys(folder: Path, secret: bytes | None) -> "KeyFolder":
 @click.option(
     "--sign", "to_sign", type=FILE, help="Show this root, and sign it with FOLDER's root keys."
 )
-@click.option("--days", type=click.IntRange(1), default=365, show_default=True, help="Of the root.")
+@click.option(
+    "--days",
+    type=click.IntRange(1, 36500),
+    default=365,
+    show_default=True,
+    help="Until the root expires.",
+)
 @passphrase_option
 @unused_config_option
 @json_option

@@ -46,7 +46,13 @@ def _since_option(command: _F) -> _F:
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
 @click.option("--denied", is_flag=True, help="Only what was refused, or would be.")
-@click.option("--verdict", "verdicts", multiple=True, type=click.Choice(_VERDICTS))
+@click.option(
+    "--verdict",
+    "verdicts",
+    multiple=True,
+    type=click.Choice(_VERDICTS),
+    help="Only these; may be given again.",
+)
 @click.option("--host", "hosts", multiple=True, help="A name and those below it, or *.a.example.")
 @click.option("--scope", "scopes", multiple=True, help="Only this scope's; may be given again.")
 @_since_option
@@ -73,8 +79,9 @@ def events(
     paths = event_logs(settings)
     with readable(), contextlib.ExitStack() as stack:
         # Opened before the past is read, so that nothing falls between the two.
-        changes = stack.enter_context(contextlib.closing(watch(paths))) if follow else None
+        # The logs first: they say who may not read them.
         follower = stack.enter_context(contextlib.closing(Follower(paths if follow else ())))
+        changes = stack.enter_context(contextlib.closing(watch(paths))) if follow else None
         past: deque[Event] = deque(maxlen=_OVERLAP)
         _print_events(_noted(read_events(*paths), past), wanted, as_json)
         if changes is not None:

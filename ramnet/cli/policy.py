@@ -7,22 +7,35 @@ import click
 
 from ramnet import config
 from ramnet.cli.common import (
+    FILE,
     config_option,
     json_option,
     print_json,
     printable,
     unused_config_option,
 )
-from ramnet.errors import PolicyError
+from ramnet.errors import KernelRefusedError, PolicyError
 
 if TYPE_CHECKING:
     from ramnet.policy import Document, Policy, Preset, Review
 
 
 def read_bytes(path: Path) -> bytes:
-    """What ``path`` holds. Raises PolicyError."""
+    """What ``path`` holds, or as much of it as shows that it is too large.
+
+    Raises:
+        KernelRefusedError: this user may not read it.
+        PolicyError: it cannot be read.
+    """
+    from ramnet.policy.document import MAX_DOCUMENT
+
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(MAX_DOCUMENT + 1)
+    except PermissionError as error:
+        raise KernelRefusedError(
+            f"{path}: cannot be read: {error.strerror}; try again with sudo, or as root"
+        ) from error
     except OSError as error:
         raise PolicyError(f"{path}: cannot be read: {error.strerror}") from error
 
@@ -38,21 +51,15 @@ def own_document(settings: config.Config) -> "Document":
     """This machine's: its file, or what was kept of its policy server's. Raises PolicyError."""
     if not settings.signed:
         return load_document(Path(settings.policy))
-    from ramnet.policy import read_document, unite
-    from ramnet.trust.bundle import BUNDLE, unpack
+    from ramnet.daemon.policy_facts import read_bundle
+    from ramnet.trust.bundle import BUNDLE
 
     path = Path(settings.state_dir) / BUNDLE
     if not path.exists():
         raise PolicyError(
             f"nothing has been fetched from {settings.policy} yet; try: ramnet refresh"
         )
-    documents = unpack(read_bytes(path)).documents
-    return unite(
-        [
-            read_document(data, source=f"{settings.policy}/{name}")
-            for name, data in documents.items()
-        ]
-    )
+    return read_bundle(read_bytes(path), source=settings.policy)
 
 
 def own_policy(settings: config.Config) -> "Policy":
@@ -68,10 +75,10 @@ def policy() -> None:
 
 
 @policy.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=FILE)
 @click.option(
     "--replaces",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="The policy that FILE is to replace; its version must be lower.",
 )
 @unused_config_option
@@ -118,7 +125,7 @@ def _place(file: Path, line: int | None, key: str, text: str) -> str:
 
 
 @policy.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@click.argument("file", type=FILE, required=False)
 @config_option
 @json_option
 def show(file: Path | None, config_path: Path, as_json: bool) -> None:
@@ -156,8 +163,14 @@ def show(file: Path | None, config_path: Path, as_json: bool) -> None:
 
 @policy.command("import")
 @click.argument("file", type=click.File("rb"))
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Not stdout.")
-@click.option("--version", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True)
+@click.option("--output", type=FILE, help="Not stdout.")
+@click.option(
+    "--version",
+    type=click.IntRange(0, 2**63 - 1),
+    default=1,
+    show_default=True,
+    help="Of the policy; it rises with every change.",
+)
 @click.option("--organization", help="Who disallows, in the words of a refusal.")
 @click.option("--contact", help="What a refused person shall do.")
 @unused_config_option
@@ -173,8 +186,9 @@ def import_(
     import tomli_w
 
     from ramnet.policy import read_document, to_tables
+    from ramnet.policy.document import MAX_DOCUMENT
 
-    document = read_document(file.read(), source=file.name)
+    document = read_document(file.read(MAX_DOCUMENT + 1), source=file.name)
     said = {"organization": organization, "contact": contact}
     document = msgspec.structs.replace(
         document, version=version, **{key: text for key, text in said.items() if text is not None}

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from ramnet.cli.common import json_option, print_json, unused_config_option
-from ramnet.cli.keygen import FILE, FOLDER, open_keys, passphrase_option, read_passphrase
+from ramnet.cli.common import FILE, json_option, print_json, unused_config_option
+from ramnet.cli.keygen import FOLDER, open_keys, passphrase_option, read_passphrase
 from ramnet.cli.policy import is_clean, read_bytes, show_review
 from ramnet.errors import PolicyError
 
@@ -51,6 +51,8 @@ def publish(
 
     if refresh == (file is not None):
         raise click.UsageError("give FILE, or --refresh without one")
+    if not timestamp_days > 0:  # the range lets nan pass
+        raise click.UsageError(f"--timestamp-days {timestamp_days} is no number of days")
     keys = open_keys(key_folder, read_passphrase(passphrase_file))
     repository = Repository(site, keys, Lifetimes(timestamp=timestamp_days))
     facts: dict[str, Any] = {"site": str(site)}
@@ -74,7 +76,7 @@ def _documents(file: Path, groups: tuple[str, ...]) -> dict[str, bytes]:
     files = {BASE: file}
     for group in groups:
         name, sign, where = group.partition("=")
-        if not sign:
+        if not (sign and where):
             raise click.UsageError(f"--group {group}: say it as NAME=FILE")
         files[group_path(name)] = Path(where)
     documents = {target: read_bytes(path) for target, path in files.items()}

@@ -30,12 +30,18 @@ FETCH_LIMIT = 120.0
 @click.command()
 @config_option
 def run(config_path: Path) -> None:
-    """Enforce, in the foreground, until SIGTERM; the rules stay and refuse everything then."""
+    """Enforce, in the foreground, until SIGTERM; the rules stay and refuse everything then.
+
+    systemd gets READY=1 once every scope that is there has its rules and its gate a decision, be it
+    that nothing passes (no policy, nobody signed in); STATUS= is the state as in `ramnet status`.
+    """
     import asyncio
     import sys
 
+    from ramnet.daemon.scope_life import Hold
     from ramnet.daemon.service import Means, Service
     from ramnet.gate.denial.authority import create_authority
+    from ramnet.kernel.hold import release
 
     settings = config.load(config_path)
     require_root("ramnet run")
@@ -46,6 +52,7 @@ def run(config_path: Path) -> None:
             create_authority,
             release_own_hold=_release_own_hold,
             hold_the_bare=partial(_hold_the_bare, settings),
+            hold=Hold(_hold_bare, lambda scope: release(_held(scope))),
             caveats_command=(
                 *(sys.executable, "-I", "-m", "ramnet.entry", "caveats", "--json"),
                 *("--config", str(config_path.absolute())),
@@ -77,7 +84,10 @@ def down(config_path: Path) -> None:
     try:
         ask(settings.control_socket, "POST", "/v1/down")
     except NotRunningError:
-        _remove(settings)
+        from ramnet.kernel.uninterrupted import uninterrupted
+
+        with uninterrupted():
+            _remove(settings)
     click.echo("down: nothing is restricted")
 
 
@@ -169,9 +179,7 @@ def status(ctx: click.Context, config_path: Path, as_json: bool) -> None:
     ctx.exit(0 if document["state"] == "enforcing" else 1)
 
 
-@click.command(
-    "exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
-)
+@click.command("exec", context_settings={"allow_interspersed_args": False})
 @click.option("--scope", "name", help="Which scope; not needed where there is one.")
 @click.argument("command", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 @config_option
@@ -258,19 +266,27 @@ def _hold_the_bare(settings: config.Config, tell: Callable[[str], None]) -> None
     hold_the_bare([_held(scope) for scope in settings.scopes], tell)
 
 
+def _hold_bare(scope: config.Scope) -> str | None:
+    from ramnet.kernel.hold import hold_bare
+
+    return hold_bare(_held(scope))
+
+
 def enforcer_plan(settings: config.Config) -> dict[str, Any]:
     """What would be applied, by scope, with nothing applied."""
     from ramnet.kernel.enforcer import Enforcer
+    from ramnet.kernel.uninterrupted import uninterrupted
 
     plans = {}
     for scope in settings.scopes:
-        try:
-            enforcer = Enforcer(settings, scope)
-        except NamespaceAbsentError as error:
-            plans[scope.name] = f"# waiting: {error}\n"
-            continue
-        try:
-            plans[scope.name] = enforcer.plan()
-        finally:
-            enforcer.close()
+        with uninterrupted():
+            try:
+                enforcer = Enforcer(settings, scope)
+            except NamespaceAbsentError as error:
+                plans[scope.name] = f"# waiting: {error}\n"
+                continue
+            try:
+                plans[scope.name] = enforcer.plan()
+            finally:
+                enforcer.close()
     return plans

@@ -16,6 +16,11 @@ _COLOURS = {
     "auditing": "black on yellow",
 }
 
+_LOUD = {
+    "nothing": "[bold white on red]NOTHING IS RESTRICTED: every registry may be reached[/]\n",
+    "recorded": "[bold black on yellow]NOT ENFORCED: everything passes and is recorded[/]\n",
+}
+
 
 def show(document: dict[str, Any]) -> None:
     """Print the document of ``GET /v1/status``."""
@@ -35,9 +40,11 @@ def show(document: dict[str, Any]) -> None:
 
 
 def headline(document: dict[str, Any]) -> str:
-    """State, version, process, as rich's markup."""
+    """State, version, process, as rich's markup; above it that it keeps nobody from anything."""
     state, supervisor = document["state"], document["supervisor"]
+    loud = _LOUD.get(document.get("restriction", ""), "")
     return (
+        f"{loud}"
         f"[bold {_COLOURS.get(state, 'red')}]{_text(state)}[/]  ramnet {_text(document['version'])}"
         f"  pid {supervisor['pid']}, up {_duration(supervisor['uptime_s'])}"
     )
@@ -60,7 +67,7 @@ def _policy_rows(policy: dict[str, Any]) -> Iterable[tuple[str, str]]:
         told = f"heard {signed['seen']}, expires {signed['expires']}" if signed["seen"] else ""
         yield "signed", f"[{colour}]{_text(signed['state'])}[/] {_text(told)}"
     if not policy["restricts"]:
-        yield "", "[yellow]it restricts nothing (enabled = false)[/]"
+        yield "", "[bold white on red]it restricts nothing (enabled = false)[/]"
     if not policy.get("enforced", True):
         yield (
             "",

@@ -38,7 +38,14 @@ class Look(NamedTuple):
 
 @click.command()
 @click.option("-n", "--number", type=click.IntRange(1), help="End after so many looks.")
-@click.option("-d", "--delay", type=click.FloatRange(0.1, 3600), default=1.0, show_default=True)
+@click.option(
+    "-d",
+    "--delay",
+    type=click.FloatRange(0.1, 3600),
+    default=1.0,
+    show_default=True,
+    help="Seconds between two looks.",
+)
 @config_option
 @json_option
 def top(number: int | None, delay: float, config_path: Path, as_json: bool) -> None:
@@ -132,6 +139,7 @@ def _print(looks: Iterable[tuple[Look, Look]], refusals: _Refusals) -> None:
     for before, after in looks:
         frame = {
             "state": after.status["state"],
+            "restriction": after.status.get("restriction"),
             "scopes": list(rates(before, after)),
             "refusals": msgspec.to_builtins(refusals.newest()),
         }

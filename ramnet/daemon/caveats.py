@@ -1,26 +1,18 @@
 """Gathers the facts for ``ramnet caveats``: from a running service, else by itself."""
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
-from ramnet.caveats.facts import Facts, PolicyFacts, ScopeFacts, SignedFacts, Unseen
+from ramnet.caveats.facts import Facts, ScopeFacts, SignedFacts, Unseen
 from ramnet.config import Config, Scope
+from ramnet.daemon import policy_facts
 from ramnet.daemon.client import ask
 from ramnet.errors import NamespaceAbsentError, NotRunningError, RamnetError
 from ramnet.kernel.machine_facts import gather as gather_machine
-from ramnet.policy import Document, findings
-from ramnet.policy.index import preset_uses
-
-MAX_EXAMINED: Final = 200_000
-"""Entries of a policy that are looked at one by one; it takes some seconds."""
-
-ReadPolicy = Callable[[Config], Document]
-"""Raises PolicyError or OSError."""
 
 
-def gather(config: Config, read_policy: ReadPolicy) -> Facts:
+def gather(config: Config) -> Facts:
     """Look at everything once. What cannot be looked at becomes ``Unseen``, never an error."""
     status = _status(config)
     known, own = _enforced(config, status)
@@ -32,7 +24,7 @@ def gather(config: Config, read_policy: ReadPolicy) -> Facts:
         dockers=machine.dockers,
         processes=machine.processes,
         homes=machine.homes,
-        policy=_policy(config, read_policy),
+        policy=policy_facts.look(config),
         signed=_signed(status) if config.signed else None,
     )
 
@@ -99,15 +91,17 @@ def _probed(config: Config, scope: Scope) -> ScopeFacts:
     if os.geteuid() != 0:
         return _scope(scope, Unseen("the service is not running, and only root can probe"))
     from ramnet.kernel.enforcer import Enforcer
+    from ramnet.kernel.uninterrupted import uninterrupted
 
-    try:
-        enforcer = Enforcer(config, scope)
-    except (NamespaceAbsentError, RamnetError) as error:
-        return _scope(scope, Unseen(str(error)))
-    try:
-        return _described(scope, enforcer.describe())
-    finally:
-        enforcer.close()
+    with uninterrupted():
+        try:
+            enforcer = Enforcer(config, scope)
+        except (NamespaceAbsentError, RamnetError) as error:
+            return _scope(scope, Unseen(str(error)))
+        try:
+            return _described(scope, enforcer.describe())
+        finally:
+            enforcer.close()
 
 
 def _described(scope: Scope, described: dict[str, Any]) -> ScopeFacts:
@@ -126,36 +120,3 @@ def _scope(scope: Scope, unseen: Unseen) -> ScopeFacts:
     return ScopeFacts(
         name=scope.name, cgroup=scope.cgroup, netns=unseen, means=unseen, missing=unseen
     )
-
-
-def _policy(config: Config, read_policy: ReadPolicy) -> PolicyFacts | Unseen:
-    try:
-        document = read_policy(config)
-    except OSError as error:
-        return Unseen(f"{config.policy}: {error.strerror}")
-    except RamnetError as error:
-        return Unseen(str(error))
-    many = len(document.entries)
-    unseen = Unseen(f"its {many} entries are many: `ramnet policy validate`")
-    examined = many <= MAX_EXAMINED
-    return PolicyFacts(
-        config.policy,
-        document.enabled,
-        many,
-        broad=_broad(document) if examined else unseen,
-        allowed=_allowed(document) if examined else unseen,
-        enforced=document.enforce,
-    )
-
-
-def _allowed(document: Document) -> tuple[str, ...]:
-    hosts = [host for use, _ in preset_uses(document) for host in use.hosts]
-    return (*hosts, *(entry.text for entry in document.entries if entry.allowed))
-
-
-def _broad(document: Document) -> tuple[str, ...] | Unseen:
-    try:
-        remarks = findings(document)
-    except RamnetError as error:
-        return Unseen(str(error))
-    return tuple(f"{each.key}: {each.text}" for each in remarks if each.code in ("broad", "wide"))

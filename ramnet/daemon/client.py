@@ -69,11 +69,13 @@ def _take_apart(answer: bytes, control_socket: str | Path) -> Any:
     try:
         status = int(head.split(b" ", 2)[1])
         document = json.loads(body)
+        if not isinstance(document, dict):
+            raise ValueError("every answer is an object")
     except (IndexError, ValueError) as error:
         raise NotRunningError(f"what answers on {control_socket} is not ramnet") from error
     if status == 200:
         return document
-    reason = document.get("error", status) if isinstance(document, dict) else status
+    reason = document.get("error", status)
     if status == 403:
         raise KernelRefusedError(f"the service refused: {reason}")
     raise RamnetError(f"the service refused: {reason}")

@@ -12,6 +12,9 @@ from typing import Final, Literal
 PATIENCE: Final = 300.0
 """Seconds since the start."""
 
+_LAST: Final = 253402300799.0
+"""The last second that can be written (RFC 3339 has four digits for the year)."""
+
 State = Literal["fresh", "expired", "overdue"]
 """``expired``: within grace; ``overdue``: beyond it."""
 
@@ -38,7 +41,13 @@ class Freshness:
 
 def until(unix: float) -> str:
     """A time for a sentence: minutes are enough."""
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return datetime.fromtimestamp(min(unix, _LAST), UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def moment(unix: float) -> str:
+    """A time for a program: RFC 3339, UTC, milliseconds, as events have it."""
+    text = datetime.fromtimestamp(min(unix, _LAST), UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
 
 
 def sentence(expires: float) -> str:

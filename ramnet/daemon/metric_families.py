@@ -58,6 +58,9 @@ def _policy(policy: PolicyStatus) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "ramnet_policy_enforced", "0 where it says enforce = false.", policy.enforced
     )
+    yield GaugeMetricFamily(
+        "ramnet_policy_restricts", "0 where nothing is restricted.", policy.restricts
+    )
 
 
 def _caveats(caveats: Iterable[Caveat]) -> Metric:

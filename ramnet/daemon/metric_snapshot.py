@@ -73,6 +73,7 @@ class PolicyStatus(Struct, frozen=True):
     entries: int | None
     age_s: float | None
     enforced: bool
+    restricts: bool = True
 
 
 class SupervisorStatus(Struct, frozen=True):

@@ -5,18 +5,34 @@ not exist; the moment it is seen, rules come first and the gate after them. ``gu
 gate are there. When the words of ``ramnet.toml`` name another namespace than before, the new one
 is closed off first; the old one, which may still have processes, keeps its rules without a gate,
 so it stays closed. When they name none, rules and gate of the old one stay until there is one.
+Where its rules cannot be had, the namespace is held (``ramnet.kernel.hold``) until they can.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from ramnet.config import Config, Scope
 from ramnet.daemon.guarded_scope import Enforcing, GuardedScope, MakeEnforcer
-from ramnet.errors import ConfigError, NamespaceAbsentError
+from ramnet.errors import ConfigError, NamespaceAbsentError, RamnetError
 from ramnet.kernel.netns import inode_of
 
 MakeGuarded = Callable[[Scope, Enforcing], GuardedScope]
+
+
+class Hold(NamedTuple):
+    """How a scope is closed whose rules cannot be had; tests put stand-ins here."""
+
+    apply: Callable[[Scope], str | None] = lambda _: None
+    """What was done; None where rules of ours stand already. Raises RamnetError."""
+    release: Callable[[Scope], object] = lambda _: None
+    """Raises RamnetError."""
+
+
+NO_HOLD: Final = Hold()
+
+
 _WHOLE = "namespace"
 
 
@@ -29,25 +45,38 @@ class ScopeLife:
         scope: Scope,
         make_enforcer: MakeEnforcer,
         tell: Callable[[str], None],
+        hold: Hold,
     ) -> None:
         """Nothing is looked at yet."""
         self._config, self._make_enforcer, self._tell = config, make_enforcer, tell
+        self._hold = hold
         self.scope = scope
         self.guarded: GuardedScope | None = None
         self._enforcer: Enforcing | None = None
         self._waiting: str | None = None
         self._absent = False
+        self._failing = False
+        self._held = False
+        self._bare: str | None = None
+        """Why it could not even be held."""
 
     @property
     def closed_off(self) -> bool:
         """Whether rules stand in a namespace of the scope."""
         return self._enforcer is not None
 
+    @property
+    def serving(self) -> bool:
+        """Whether what is allowed works in it; nothing does in one that is not there."""
+        return not self._failing and (self.guarded is None or self.guarded.keeper.serving)
+
     def warnings(self) -> list[str]:
         """What is wrong with it or not as configured, for a person."""
         found = []
         if self._waiting is not None:
             found.append(f"scope {self.scope.name}: waiting: {self._waiting}")
+        if self._bare is not None:
+            found.append(self._bare)
         if self.guarded is not None and self.guarded.resolver_problem:
             found.append(self.guarded.resolver_problem)
         if self.guarded is not None and self.guarded.cover is not None:
@@ -85,7 +114,8 @@ class ScopeLife:
         """Make the gate's side, after ``close_off``. Raises ConfigError."""
         assert self._enforcer is not None
         self.guarded = make(self.scope, self._enforcer)
-        self._waiting = None
+        self._waiting = self._bare = None
+        self._failing = self._held = False  # the rules took the place of a hold
         return self.guarded
 
     async def follow(self, others: "Sequence[ScopeLife]", make: MakeGuarded) -> GuardedScope | None:
@@ -93,6 +123,7 @@ class ScopeLife:
         inode = inode_of(self.scope.netns)
         self._note_absence(inode is None)
         if inode is None:
+            self._failing, self._held, self._bare = False, False, None  # nothing to hold any more
             return None
         if self.guarded is not None and self.inode == inode:
             return None
@@ -102,7 +133,25 @@ class ScopeLife:
             return self.guard(make) if self._enforcer is not None else None
         except Exception as error:  # of whatever library: said once, tried again at the next look
             self._wait(str(error) or repr(error))
+            self._hold_bare()
             return None
+
+    def _hold_bare(self) -> None:
+        """Nothing leaves a namespace that is there without rules, whatever they failed by."""
+        self._failing = True
+        name, bare = self.scope.name, self._bare
+        try:
+            done = self._hold.apply(self.scope)
+            self._held, self._bare = True, None
+        except Exception as error:  # of whatever library, as above
+            if inode_of(self.scope.netns) is None:  # it went in this moment
+                return
+            self._bare = f"scope {name} is not held: {error}"
+        else:
+            if done is not None:
+                self._tell(f"scope {name}: {done} until its rules can be had")
+        if self._bare is not None and self._bare != bare:
+            self._tell(self._bare)
 
     @property
     def inode(self) -> int | None:
@@ -123,6 +172,9 @@ class ScopeLife:
             self.guarded.stop_mending()
         if self._enforcer is not None:
             self._enforcer.remove()
+        if self._held:
+            with contextlib.suppress(RamnetError):  # its namespace is gone, and the hold with it
+                self._hold.release(self.scope)
         self._enforcer = self.guarded = None
 
     def close(self) -> None:
@@ -142,7 +194,7 @@ class ScopeLife:
             "name": self.scope.name,
             "netns": self.scope.netns,
             "cgroup": self.scope.cgroup,
-            "state": "closed" if self.closed_off else "waiting",
+            "state": "closed" if self.closed_off or self._held else "waiting",
             "tier": None,
             "reason": self._waiting,
             "scoping": None,
@@ -174,6 +226,7 @@ class ScopeLife:
         self._absent = absent
 
     def _wait(self, reason: str) -> None:
+        reason = reason.removeprefix(f"scope {self.scope.name}: ")
         if reason != self._waiting:
             self._tell(f"scope {self.scope.name}: waiting: {reason}")
         self._waiting = reason

@@ -31,7 +31,7 @@ from ramnet.daemon.metrics_keeper import MetricsKeeper
 from ramnet.daemon.news import News
 from ramnet.daemon.notify import notify, watchdog_interval
 from ramnet.daemon.policy_keeper import Compile, PolicyKeeper
-from ramnet.daemon.scope_life import ScopeLife
+from ramnet.daemon.scope_life import NO_HOLD, Hold, ScopeLife
 from ramnet.daemon.session_keeper import SessionKeeper
 from ramnet.daemon.signed_policy import SignedPolicyKeeper
 from ramnet.errors import RamnetError
@@ -68,6 +68,7 @@ class Means:
     """Called when every scope has its rules: what ``hold`` did without a configuration ends."""
     hold_the_bare: Callable[[Callable[[str], None]], None] = lambda _: None
     """Called when the start is refused: whatever scope has no rules is held; takes the log."""
+    hold: Hold = NO_HOLD  # for a scope that comes later and whose rules are refused
 
 
 class LogLevelOrder(msgspec.Struct, forbid_unknown_fields=True):
@@ -88,10 +89,12 @@ class Service:
         self._events = EventLog(places.service_log(config))
         self._began = time.monotonic()
         self._lives = [
-            ScopeLife(config, scope, means.make_enforcer, self.tell) for scope in config.scopes
+            ScopeLife(config, scope, means.make_enforcer, self.tell, means.hold)
+            for scope in config.scopes
         ]
         self._ca: authority.Authority | None = None
         self._state, self._decided, self._started = "starting", False, False
+        self._shown = self._state
         self._ca_problem: str | None = None
         self._docker_problems: list[str] = []
         self._builders = BuilderWatch(self.tell, means.running_dockers, self._is_meant)
@@ -180,7 +183,7 @@ class Service:
         try:
             for life in self._lives:
                 life.close_off(self._lives)
-        except RamnetError:
+        except Exception:  # of whatever library
             self._means.hold_the_bare(self.tell)
             raise
         self._means.release_own_hold()
@@ -306,20 +309,29 @@ class Service:
             self._started = first = True
         if self._started:
             admitted = self._admission.mode != "closed"
-            serving = admitted and self._policy.in_force and all(k.serving for k in self._keepers())
+            serving = admitted and self._policy.in_force and all(li.serving for li in self._lives)
             state = "enforcing" if serving else "refusing"
             if serving and not self._enforced:
                 state = "auditing"
+        shown = f"{state}, and nothing is restricted" if self._restricts_nothing else state
         if state != self._state:
             self._state = state
-            notify(f"READY=1\nSTATUS={state}" if first else f"STATUS={state}")
             self.tell(state)
+        if shown != self._shown:
+            self._shown = shown
+            notify(f"READY=1\nSTATUS={shown}" if first else f"STATUS={shown}")
+            if self._restricts_nothing and self._admission.mode == "policy":
+                self.tell(status.UNRESTRICTED)
 
     @property
     def _enforced(self) -> bool:
         """False where the policy in force says ``enforce = false``."""
         adopted = self._adoption.adopted
         return adopted is None or adopted.enforced
+
+    @property
+    def _restricts_nothing(self) -> bool:
+        return status.restriction(self._adoption.adopted) == "nothing"
 
     def _keepers(self) -> list[GateKeeper]:
         return [scope.keeper for scope in self._scopes()]
@@ -331,6 +343,7 @@ class Service:
         return status.document(
             self._config,
             state=self._state,
+            restriction=status.restriction(self._adoption.adopted),
             uptime=time.monotonic() - self._began,
             policy=self._describe_policy(),
             session=self._session.describe(),
@@ -341,7 +354,9 @@ class Service:
         )
 
     def _warnings(self) -> list[str]:
-        found = [None if self._enforced else status.NOT_ENFORCED]
+        found: list[str | None] = [None if self._enforced else status.NOT_ENFORCED]
+        if self._restricts_nothing and self._admission.mode == "policy":  # else the session says so
+            found.append(status.UNRESTRICTED)
         found += [self._ca_problem, self._state_problem, self._metrics.problem]
         found += [*self._policy.warnings(), *self._session.warnings()]
         found += [line for life in self._lives for line in life.warnings()]
@@ -375,7 +390,7 @@ class Service:
 
     def _describe_policy(self) -> dict[str, Any]:
         follows = self._admission.mode == "policy"
-        return status.describe_policy(self._policy, self._adoption.adopted if follows else None)
+        return status.describe_policy(self._policy, self._adoption.adopted, follows=follows)
 
     async def _down(self) -> dict[str, Any]:
         """Gates first, then the rules, so that nothing of the gates' dies half open."""

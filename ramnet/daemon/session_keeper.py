@@ -24,6 +24,8 @@ SESSION: Final = "session"
 """Token and keys, in the state directory."""
 LOOK: Final = 0.5
 """Seconds between two looks at whether the session has ended by time."""
+FILES_LOOK: Final = 10.0
+"""Seconds between two looks at the files that signing in needs."""
 _MAX_KEPT: Final = 2 << 20
 
 
@@ -48,6 +50,8 @@ class SessionKeeper:
         self._use_groups, self._way_out, self._tell = use_groups, way_out, tell
         self._file = Path(config.state_dir) / SESSION
         self.claims: Claims | None = None
+        self._problem: str | None = None
+        """Why nobody could sign in."""
         self._busy = asyncio.Lock()
         self._fetching = asyncio.Lock()
         """Apart: who signs in while the keys are slow to come keeps no session from ending."""
@@ -62,8 +66,12 @@ class SessionKeeper:
 
     async def watch(self) -> None:
         """End the session in time, for ever."""
+        looked = 0.0
         while True:
             await asyncio.sleep(LOOK)
+            if time.monotonic() - looked > FILES_LOOK:
+                await self._look_at_files()
+                looked = time.monotonic()
             if self._has_expired():
                 async with self._busy:
                     if self._has_expired():  # else somebody has signed in meanwhile
@@ -103,16 +111,32 @@ class SessionKeeper:
             "organizations": claims.organizations if claims else [],
             "groups": claims.groups if claims else [],
             "expires": freshness.until(claims.expires) if claims else None,
+            "expires_at": freshness.moment(claims.expires) if claims else None,
             "allowed_orgs": self._allowed_or_none(),
         }
 
     def warnings(self) -> list[str]:
         """What is wrong or open, for a person."""
+        found = [] if self._problem is None else [f"nobody can sign in: {self._problem}"]
         if self._admission.mode == "closed":
-            return [f"nothing is reachable: {self._words()}"]
+            found.append(f"nothing is reachable: {self._words()}")
         if self._admission.mode == "unrestricted":
-            return ["nothing is restricted: nobody is signed in ([session] absent)"]
-        return []
+            found.append("nothing is restricted: nobody is signed in ([session] absent)")
+        return found
+
+    async def _look_at_files(self) -> None:
+        """Say it when they break, not when the first person finds out."""
+        if not self._settings.enforce:
+            return
+        try:
+            await asyncio.to_thread(_keys_or_url, self._settings)
+            await asyncio.to_thread(allowed_organizations, self._config)
+            problem = None
+        except RamnetError as error:
+            problem = str(error)
+        if problem is not None and problem != self._problem:
+            self._tell(f"nobody can sign in: {problem}")
+        self._problem = problem
 
     async def _resume(self) -> None:
         kept = await asyncio.to_thread(open_kept, self._file, _MAX_KEPT)

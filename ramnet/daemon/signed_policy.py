@@ -143,7 +143,9 @@ class SignedPolicyKeeper:
         return {
             "state": self._stale if fresh else "none",
             "seen": freshness.until(fresh.seen) if fresh else None,
+            "seen_at": freshness.moment(fresh.seen) if fresh else None,
             "expires": freshness.until(fresh.expires) if fresh else None,
+            "expires_at": freshness.moment(fresh.expires) if fresh else None,
             "refresh_s": self._settings.refresh_seconds,
             "grace_s": self._settings.grace_seconds,
             "on_stale": self._settings.on_stale,

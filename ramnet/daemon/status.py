@@ -3,7 +3,7 @@
 import ipaddress
 import os
 import time
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -14,11 +14,15 @@ from ramnet.daemon.channel import Adopted
 from ramnet.daemon.policy_keeper import PolicyKeeper
 from ramnet.daemon.signed_policy import SignedPolicyKeeper
 
+Restriction = Literal["policy", "recorded", "nothing"]
+"""What becomes of what the policy does not allow: refused; recorded, and passed; passed."""
+
 
 def document(
     config: Config,
     *,
     state: str,
+    restriction: Restriction,
     uptime: float,
     policy: dict[str, Any],
     session: dict[str, Any],
@@ -30,6 +34,7 @@ def document(
     """All that ``status`` says; ``uptime`` in seconds."""
     return {
         "state": state,
+        "restriction": restriction,
         "version": __version__,
         "supervisor": {"pid": os.getpid(), "uptime_s": round(uptime, 1)},
         "policy": policy,
@@ -43,10 +48,13 @@ def document(
 
 
 def describe_policy(
-    keeper: PolicyKeeper | SignedPolicyKeeper, adopted: Adopted | None
+    keeper: PolicyKeeper | SignedPolicyKeeper, adopted: Adopted | None, *, follows: bool
 ) -> dict[str, Any]:
-    """The policy in force in its gates' own words, and what became of the newest document."""
-    known = adopted if keeper.in_force else None
+    """The policy in force in its gates' own words, and what became of the newest document.
+
+    ``follows``: no session stands in the policy's place.
+    """
+    known = adopted if keeper.in_force and follows else None
     return {
         "source": str(keeper.origin) if keeper.origin else None,
         "configured": str(keeper.source),
@@ -54,7 +62,7 @@ def describe_policy(
         "organization": known.organization if known else None,
         "digest": known.digest if known else None,
         "entries": known.entries if known else None,
-        "restricts": known.restricts if known else True,
+        "restricts": adopted.restricts if adopted else True,
         "enforced": known.enforced if known else True,
         "loaded_at": keeper.loaded_at,
         "age_s": round(time.monotonic() - keeper.loaded, 1) if keeper.loaded else None,
@@ -64,6 +72,16 @@ def describe_policy(
     }
 
 
+def restriction(adopted: Adopted | None) -> Restriction:
+    """By the gates' own words; before any of them has spoken nothing passes."""
+    if adopted is not None and not adopted.restricts:
+        return "nothing"
+    return "policy" if adopted is None or adopted.enforced else "recorded"
+
+
+UNRESTRICTED: Final = (
+    "the policy says enabled = false: nothing is restricted, every registry may be reached"
+)
 NOT_ENFORCED: Final = (
     "the policy says enforce = false: what it would refuse passes and is recorded (`ramnet events "
     "--denied`); UDP but for DNS (QUIC), other protocols and connections older than the rules are "

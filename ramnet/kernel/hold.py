@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
+from ramnet.config_text import read_text
 from ramnet.errors import ConfigError, KernelRefusedError, RamnetError
 from ramnet.kernel import cgroup, libc
 from ramnet.kernel.netns import namespace_path
@@ -60,13 +61,17 @@ def read_orders(path: Path) -> Orders:
 
     own = [HeldScope()]
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        return Orders(own, problem=f"cannot read {path}: {error.strerror}")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        document = tomllib.loads(read_text(path))
+    except RamnetError as error:
+        return Orders(own, problem=str(error))
+    except RecursionError:
+        return Orders(own, problem=f"{path}: it is nested too deeply")
+    except Exception as error:  # whatever is wrong with it
         return Orders(own, problem=f"{path}: {error}")
     control = document.get("control_socket")
-    lock = Path(control).parent / "lock" if isinstance(control, str) else DEFAULT_LOCK
+    lock = DEFAULT_LOCK
+    if isinstance(control, str) and "\0" not in control:
+        lock = Path(control).parent / "lock"
     entries = document.get("scope")
     scopes = [_scope(entry) for entry in entries] if isinstance(entries, list) else []
     found = [scope for scope in scopes if scope is not None]
@@ -79,7 +84,7 @@ def _scope(entry: object) -> HeldScope | None:
     if not isinstance(entry, dict):
         return None
     name, netns, group = entry.get("name"), entry.get("netns", "self"), entry.get("cgroup")
-    if not (isinstance(name, str) and isinstance(netns, str)):
+    if not (isinstance(name, str) and isinstance(netns, str)) or "\0" in netns:
         return None
     if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
         return None
@@ -99,7 +104,8 @@ def hold(orders: Orders, tell: Callable[[str], None]) -> int:
     """Hold every scope and tell what went wrong; the exit code of the contract.
 
     0 all is held; 1 a scope cannot be reached yet, or a running service holds it; 2 the
-    configuration is no good, and this namespace is held; 4 the kernel refused.
+    configuration is no good, and this namespace is held; 4 the kernel refused, or anything else
+    went wrong: init then closes the machine by other means (``vm-image/lib/hold``).
     """
     code = 0
     runs = _service_runs(orders.lock)
@@ -112,6 +118,9 @@ def hold(orders: Orders, tell: Callable[[str], None]) -> int:
             except RamnetError as error:
                 tell(f"scope {scope.name} is not held: {error}")
                 code = max(code, 4 if isinstance(error, KernelRefusedError) else 1)
+            except Exception as error:  # of whatever library: the next scope is held all the same
+                tell(f"scope {scope.name} is not held: unexpected {error!r}")
+                code = 4
             finally:
                 libc.setns(home, libc.CLONE_NEWNET)
     finally:
@@ -127,20 +136,31 @@ def hold_the_bare(scopes: list[HeldScope], tell: Callable[[str], None]) -> None:
 
     Called under the service's own lock. Where rules stand, they refuse already.
     """
+    for scope in scopes:
+        try:
+            done = hold_bare(scope) or "the rules that stand go on refusing"
+            tell(f"scope {scope.name}: {done} until ramnet runs, or `ramnet down`")
+        except Exception as error:  # of whatever library: the next is held all the same
+            tell(f"scope {scope.name} is not held: {error}")
+
+
+def hold_bare(scope: HeldScope) -> str | None:
+    """Hold the scope unless rules of ours stand; what was done, None where they stand.
+
+    Raises RamnetError.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
-    def hold_bare(scope: HeldScope) -> str:
-        if Nft().listing(scope.table) is not None:
-            return "the rules that stand go on refusing"
-        return "everything is refused" + (f"; {note}" if (note := _hold_here(scope, False)) else "")
+    from ramnet.kernel.reserve import RESERVE
 
-    for scope in scopes:
-        with ThreadPoolExecutor(max_workers=1) as thread:  # it stays in that namespace and ends
-            found = thread.submit(_in_namespace, scope.netns, partial(hold_bare, scope))
-        try:
-            tell(f"scope {scope.name}: {found.result()} until ramnet runs, or `ramnet down`")
-        except RamnetError as error:
-            tell(f"scope {scope.name} is not held: {error}")
+    def work() -> str | None:
+        if Nft().listing(scope.table) is not None:
+            return None
+        note = _hold_here(scope, False)
+        return "everything is refused" + (f"; {note}" if note else "")
+
+    with RESERVE.lent(), ThreadPoolExecutor(max_workers=1) as thread:  # in there until it ends
+        return thread.submit(_in_namespace, scope.netns, work).result()
 
 
 def release(scope: HeldScope, *, only_hold: bool = False) -> bool:

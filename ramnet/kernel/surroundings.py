@@ -1,7 +1,9 @@
 """What is near in a network namespace: its own addresses and its container networks.
 
 Read from rtnetlink. A container network is a connected route (``proto kernel``, ``scope link``)
-on a bridge whose ports are all veth, by what the links are and never by what they are called.
+on a bridge whose ports are all veth, by what the links are and never by what they are called. A
+bridge that leads out of this machine is none, whatever its ports are: it carries a default route
+(where the uplink itself is a veth), or a pair of veth joins it to one that has the uplink.
 Anybody who may use Docker makes such a network of any addresses, those of the machine's own uplink
 among them. So a network is near only as far as no other route takes its addresses elsewhere.
 """
@@ -26,6 +28,9 @@ _RT_TABLE_MAIN: Final = 254
 _RTN_UNICAST: Final = 1
 _IPV6_LINK_LOCAL: Final = ipaddress.IPv6Network("fe80::/10")
 
+_ENDING_HERE: Final = ("veth", "tun", "dummy")
+"""Kinds of ports behind which are namespaces and programs (virtual machines) of this machine."""
+
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _N = TypeVar("_N", ipaddress.IPv4Network, ipaddress.IPv6Network)
 
@@ -36,10 +41,12 @@ class Near:
 
     Attributes:
         networks: container networks, each with the interface index of its bridge.
+        outward: bridges that lead out of this machine, by name, each with its way out in words.
     """
 
     addresses: frozenset[str] = frozenset()
     networks: frozenset[tuple[str, int]] = frozenset()
+    outward: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def containers4(self) -> frozenset[str]:
@@ -59,15 +66,26 @@ class Near:
 
 @dataclass(slots=True)
 class Link:
-    """One interface, as far as it matters here."""
+    """One interface, as far as it matters here.
+
+    Attributes:
+        peer: interface index of the other end of a veth pair, where that is in this namespace.
+    """
 
     kind: str | None
     master: int | None = None
     ports: list["Link"] = field(default_factory=list)
+    name: str = ""
+    peer: int | None = None
 
     def is_container_bridge(self) -> bool:
         """A bridge with no port that leads anywhere but into another namespace."""
         return self.kind == "bridge" and all(port.kind == "veth" for port in self.ports)
+
+    def way_out(self) -> str | None:
+        """Of a bridge: a port that is the machine's own interface, or leads by one (VLAN, bond)."""
+        ports = (port for port in self.ports if port.kind not in _ENDING_HERE)
+        return next((f"its port {port.name}" for port in ports), None)
 
 
 class Changes:
@@ -106,8 +124,14 @@ def read_near() -> Near:
         addresses = frozenset(
             address for message in rtnetlink.get_addr() if (address := _address(message))
         )
-        networks = container_networks(list(rtnetlink.get_routes()), links)
-    return Near(addresses=addresses, networks=frozenset(networks))
+        routes = list(rtnetlink.get_routes())
+    outward = ways_out(routes, links)
+    inside = {index: link for index, link in links.items() if index not in outward}
+    return Near(
+        addresses=addresses,
+        networks=frozenset(container_networks(routes, inside)),
+        outward=frozenset((links[index].name, why) for index, why in outward.items()),
+    )
 
 
 def _links(messages: Iterable[Any]) -> dict[int, Link]:
@@ -115,7 +139,14 @@ def _links(messages: Iterable[Any]) -> dict[int, Link]:
     for message in messages:
         info = message.get_attr("IFLA_LINKINFO")
         kind = info.get_attr("IFLA_INFO_KIND") if info is not None else None
-        links[message["index"]] = Link(kind, message.get_attr("IFLA_MASTER"))
+        # A veth's link is its peer; that of another namespace is known by that one's number.
+        here = kind == "veth" and message.get_attr("IFLA_LINK_NETNSID") is None
+        links[message["index"]] = Link(
+            kind,
+            message.get_attr("IFLA_MASTER"),
+            name=message.get_attr("IFLA_IFNAME") or "",
+            peer=message.get_attr("IFLA_LINK") if here else None,
+        )
     for link in links.values():
         if link.master in links:
             links[link.master].ports.append(link)
@@ -126,6 +157,33 @@ def _address(message: Any) -> str | None:
     # On a point-to-point link IFA_ADDRESS is the peer, IFA_LOCAL is ours.
     address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
     return address if isinstance(address, str) else None
+
+
+def ways_out(routes: Iterable[Any], links: Mapping[int, Link]) -> dict[int, str]:
+    """Bridges that lead out of this machine, by interface index, and each one's way out."""
+    bridges = {index: link for index, link in links.items() if link.kind == "bridge"}
+    out = dict.fromkeys(_defaults(routes) & bridges.keys(), "a default route")
+    out |= {index: why for index, link in bridges.items() if (why := link.way_out())}
+    joined = {-1: ""}
+    while joined:  # a chain of bridges takes a turn for each
+        joined = {
+            index: f"its port {port.name}"
+            for index, link in bridges.items()
+            for port in link.ports
+            if index not in out and (peer := links.get(port.peer or 0)) and peer.master in out
+        }
+        out |= joined
+    return out
+
+
+def _defaults(routes: Iterable[Any]) -> set[int]:
+    """Interfaces of default routes, in whatever table."""
+    found = set[int]()
+    for route in routes:
+        if route["type"] == _RTN_UNICAST and not route["dst_len"]:
+            hops = route.get_attr("RTA_MULTIPATH") or ()
+            found |= {route.get_attr("RTA_OIF") or 0, *(hop["oif"] for hop in hops)}
+    return found
 
 
 def container_networks(routes: Sequence[Any], links: Mapping[int, Link]) -> set[tuple[str, int]]:

@@ -53,7 +53,7 @@ def read_document(data: bytes, *, source: str) -> Document:
         raise PolicyError(f"{source}: larger than {MAX_DOCUMENT >> 20} MiB")
     if not data.removeprefix(BOM_UTF8).strip():
         # What a crash leaves of a file that was being written; it is not "Docker Hub alone".
-        raise PolicyError(f"{source}: the document is empty")
+        raise DocumentError(source, [Fault(None, "", "the document is empty")])
     faults = Faults(source, data)
     try:
         shape, content = parse(data, faults)

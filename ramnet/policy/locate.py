@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Final
 
+_DEEPEST: Final = 16
+"""Nothing of a policy is as deep; every place costs as much as it is deep."""
+
 
 class Shape(Enum):
     """How a document is written."""
@@ -27,6 +30,8 @@ _TOKEN: Final = re.compile(
 
 def lines_of(data: bytes, shape: Shape, keys: set[str]) -> dict[str, int]:
     """Return the line, from 1, of each of ``keys`` (``registry[3].host``) that can be found."""
+    if not keys:
+        return {}
     text = data.decode("utf-8", "replace")
     wanted = keys | {around for key in keys for around in _around(key)}
     walk = _toml_places if shape is Shape.TOML else _json_places
@@ -81,6 +86,8 @@ def _places(text: str, path: list[str | int], sign: str) -> Iterator[tuple[str, 
             if element and mark[0] != "]":
                 yield table + _joined(path), position
             element = _step(path, mark)
+            if len(path) > _DEEPEST:
+                return
             if path and isinstance(path[-1], str) and _is_key(text, token.end(), mark, sign):
                 path[-1] = mark.strip("\"'")
                 yield table + _joined(path), position

@@ -132,7 +132,8 @@ def _wrong_content(error: msgspec.ValidationError, shape: Shape, faults: Faults)
     place = _AT.search(text)
     key, reason = (place[1], text[: place.start()]) if place else ("", text)
     if unknown := _UNKNOWN.match(reason):
-        return faults.stop(shape, _join(key, unknown[1]), "unknown key" + _nearest(key, unknown[1]))
+        near = _nearest(key, unknown[1], shape)
+        return faults.stop(shape, _join(key, unknown[1]), f"unknown key{near}")
     if missing := _MISSING.match(reason):
         return faults.stop(shape, key, f"{missing[1]!r} is missing")
     return faults.stop(shape, key, reason.replace("`", ""))
@@ -143,14 +144,15 @@ def _join(key: str, last: str) -> str:
     return f"{key}.{shown}" if key else shown
 
 
-def _nearest(key: str, unknown: str) -> str:
+def _nearest(key: str, unknown: str, shape: Shape) -> str:
     tables: dict[str, type[msgspec.Struct]] = {
         "registry": Registry,
         "standard_registries": Standard,
         "custom_registries": Custom,
     }
     table = tables.get(key.partition("[")[0])
-    known = table.__struct_fields__ if table else (*OwnTable.__struct_fields__, *_DOCKER_KEYS)
+    dockers = () if shape is Shape.TOML else _DOCKER_KEYS
+    known = table.__struct_fields__ if table else (*OwnTable.__struct_fields__, *dockers)
     near = get_close_matches(unknown, known, 1)
     return f"; did you mean {near[0]!r}?" if near else ""
 

@@ -51,7 +51,9 @@ a container that is not covered is a way round (caveat ``local-forwarders``).
 by default), and would have our answer leave for there: an echo with all that was sent, the gate's
 answer to a question. What it opened to this machine is marked, and answered by a bridge alone. Left
 is what the kernel itself says before any rule has seen where a packet is to go: that its time is
-over, or that it is too long for the uplink, about once a second (icmp_ratelimit), quoting it.
+over, or that it is too long for the uplink, about once a second (icmp_ratelimit), quoting it. A
+rule in prerouting could drop such packets where they come from no container network; IPv6 options
+that the kernel does not know are answered before that hook (ipv6_rcv), so the door would stay.
 
 *Inbound.* conntrack may have met an old connection in the middle and hold the far end for the
 opener, so an answer counts as one only where the connection was marked when it began.

@@ -98,6 +98,7 @@ def _update(
         folder = Path(name)
         _lay_out(folder, kept)
         base = source.url.rstrip("/")
+        _check_root(source.root)
         updater = Updater(
             str(folder), f"{base}/metadata/", str(folder / "targets"), f"{base}/targets/",
             fetcher, _LIMITS, bootstrap=source.root,
@@ -108,6 +109,16 @@ def _update(
         etag = fetcher.etag if isinstance(fetcher, HttpsFetcher) else kept.etag if kept else ""
         bundle = Bundle(source.url, now, dict(_gather(folder)), dict(documents), etag)
         return Verified(bundle, documents, _first_expiry(folder))
+
+
+def _check_root(root: bytes) -> None:
+    """What is wrong with this machine's own file is no attack of the server's."""
+    try:
+        found = Metadata.from_bytes(root)
+    except RepositoryError as error:
+        raise PolicyError(f"[trust] root is not a root.json of policy keygen: {error}") from None
+    if found.signed.type != "root":
+        raise PolicyError(f"[trust] root is a {found.signed.type}.json, not a root.json")
 
 
 def _set_reference_time(updater: Updater, now: float) -> None:

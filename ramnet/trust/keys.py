@@ -65,6 +65,8 @@ class KeyFolder:
                 f"{self.pending}: waits for signatures, and there is no root before it; its "
                 f"holders sign it with: ramnet policy keygen FOLDER --sign {self.pending}"
             )
+        if not path.exists():
+            raise RamnetError(f"{path}: is not there; ramnet policy keygen FOLDER makes it")
         return load_root(path)
 
     def roots(self) -> list[tuple[str, bytes]]:

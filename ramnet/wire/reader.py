@@ -39,7 +39,11 @@ class Reader:
 
     def vector(self, length_size: int) -> bytes:
         """A part that says its own length in ``length_size`` bytes (RFC 8446 3.4)."""
-        return self.take(self.uint(length_size))
+        start = self._at + length_size
+        if start > len(self._data):
+            return self.take(length_size)  # which says what is wrong
+        self._at, size = start, int.from_bytes(self._data[self._at : start], "big")
+        return self.take(size)
 
     def finish(self) -> None:
         """:class:`BrokenError` unless everything was read."""

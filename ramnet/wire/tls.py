@@ -5,7 +5,7 @@ is the same) out of the record layer of RFC 8446 5.1. Nothing of it is consumed 
 """
 
 from dataclasses import dataclass
-from struct import Struct
+from struct import Struct, unpack
 from typing import Final
 
 from .name import host_text, is_address
@@ -228,8 +228,8 @@ def _versions(content: bytes | None) -> tuple[int, ...]:
     outer.finish()
     if not listed or len(listed) % 2:
         raise BrokenError("the list of supported versions is empty or cut")
-    offered = (int.from_bytes(listed[at : at + 2], "big") for at in range(0, len(listed), 2))
-    return tuple(version for version in offered if version & 0x0F0F != 0x0A0A)
+    offered = unpack(f"!{len(listed) // 2}H", listed)
+    return tuple([version for version in offered if version & 0x0F0F != 0x0A0A])
 
 
 def _is_outer(content: bytes | None) -> bool:

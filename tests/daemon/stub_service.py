@@ -15,12 +15,14 @@ from typing import Any
 
 from ramnet.config import Config, Scope, load
 from ramnet.daemon.guarded_scope import Enforcing
+from ramnet.daemon.scope_life import Hold
 from ramnet.daemon.service import Means, Service
-from ramnet.errors import KernelRefusedError, RamnetError
+from ramnet.errors import KernelRefusedError, NamespaceAbsentError, RamnetError
 from ramnet.gate.denial.authority import create_authority
 from ramnet.gate.spec import Interception
 from ramnet.kernel.cover import CoverRules
 from ramnet.kernel.docker import gather_proxies
+from ramnet.kernel.netns import namespace_path
 from ramnet.kernel.surroundings import Near
 from ramnet.kernel.watch import Change
 
@@ -40,7 +42,10 @@ class StubEnforcer:
         self.problems: list[str] = []
         self.cover: CoverRules | None = None
         self.sinkhole6 = False
-        self.namespace_descriptor = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        if not Path(namespace_path(scope.netns)).exists():
+            raise NamespaceAbsentError(f"netns {scope.netns!r} is not there")
+        flags = os.O_RDONLY | os.O_CLOEXEC
+        self.namespace_descriptor = os.open(namespace_path(scope.netns), flags)
         self.gate_cgroup: Path | None = None
         self.near = Near(frozenset({"127.0.0.1"}))
 
@@ -52,6 +57,8 @@ class StubEnforcer:
         self._note("install")
         if (Path(self._log.parent) / "refuse").exists():
             raise KernelRefusedError("the kernel took less than all of it")
+        if (Path(self._log.parent) / "break").exists():
+            raise OSError("a library stumbled")
 
     def apply(self) -> None:
         self._tampered.unlink()
@@ -110,6 +117,29 @@ class StubEnforcer:
             file.write(f"{what}\n")
 
 
+class StubHold:
+    """A hold is a file; what is done to it is noted with the rules."""
+
+    def __init__(self, config: Config) -> None:
+        self._file = Path(config.state_dir) / "held"
+        self._log = Path(config.state_dir) / "rules.log"
+
+    def apply(self, scope: Scope) -> str | None:
+        if self._file.exists():
+            return None
+        self._file.touch()
+        self._note("hold")
+        return "everything is refused"
+
+    def release(self, scope: Scope) -> None:
+        self._file.unlink()
+        self._note("release")
+
+    def _note(self, what: str) -> None:
+        with self._log.open("a") as file:
+            file.write(f"{what}\n")
+
+
 def main(config_path: str, listener_fd: str) -> int:
     config = load(config_path)
     daemon_json = Path(config.state_dir) / "daemon.json"
@@ -118,12 +148,15 @@ def main(config_path: str, listener_fd: str) -> int:
     def make(config: Config, scope: Scope) -> Enforcing:
         return StubEnforcer(config, scope, listener)
 
+    hold = StubHold(config)
     means = Means(
         make,
         create_authority,
         worker=(sys.executable, "-I", str(STUB_GATE)),
         docker_proxies=lambda: gather_proxies(daemon_json, Path("/none")),
         docker_daemons=list,
+        hold=Hold(hold.apply, hold.release),
+        hold_the_bare=lambda tell: tell(f"held: {hold.apply(config.scopes[0])}"),
         running_dockers=list,
         caveats_command=(sys.executable, "-I", "-c", f"print({CAVEATS!r})"),
     )

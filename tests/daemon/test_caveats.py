@@ -7,9 +7,8 @@ import pytest
 
 from ramnet.caveats import State, Unseen, examine
 from ramnet.caveats.facts import Facts, ScopeFacts, SignedFacts
-from ramnet.cli.policy import own_document
 from ramnet.config import Config, Scope, Trust
-from ramnet.daemon import caveats
+from ramnet.daemon import caveats, policy_facts
 from ramnet.errors import NotRunningError, RamnetError
 from ramnet.kernel.machine_facts import MachineFacts
 
@@ -60,7 +59,7 @@ def gathered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         monkeypatch.setattr(caveats, "ask", ask)
         monkeypatch.setattr(caveats, "gather_machine", machine)
         monkeypatch.setattr("os.geteuid", lambda: 1000)
-        return caveats.gather(config(tmp_path, policy), own_document), own
+        return caveats.gather(config(tmp_path, policy)), own
 
     return gather
 
@@ -100,7 +99,7 @@ def test_a_signed_policy_that_was_never_fetched_is_unknown(gathered: Any) -> Non
 def test_a_large_policy_is_read_and_its_entries_are_not_walked(
     gathered: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(caveats, "MAX_EXAMINED", 1)
+    monkeypatch.setattr(policy_facts, "MAX_EXAMINED", 1)
     path = tmp_path / "policy.toml"
     path.write_text('[[registry]]\nhost = "a.example"\n[[registry]]\nhost = "b.example"\n')
     facts, _ = gathered(STATUS, str(path))

@@ -371,7 +371,10 @@ def test_a_stale_socket_is_replaced(path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("answer", [b"", b"SSH-2.0\r\n", b"HTTP/1.1 200 OK\r\n\r\nnot json"])
+_OK = b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+@pytest.mark.parametrize("answer", [b"", b"SSH-2.0\r\n", _OK + b"not json", _OK + b"[]"])
 def test_somebody_else_on_the_socket_is_not_running(path: Path, answer: bytes) -> None:
     async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

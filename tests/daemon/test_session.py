@@ -98,7 +98,11 @@ def test_enforced_and_absent_nothing_but_signing_in_is_reachable(person: Person)
 
 def test_sign_in_and_out_are_in_force_when_answered(person: Person) -> None:
     run = person.start("refusing")
-    assert person.sign_in()["subject"] == "dev@acme.example"
+    session = person.sign_in(exp=4102444800)
+    assert (session["subject"], session["expires_at"]) == (
+        "dev@acme.example",
+        "2100-01-01T00:00:00.000Z",
+    )
     run.wait_for("enforcing")
     assert person.gate()["allowed"] == ["docker.io"]
     assert person.gate()["version"] == 1
@@ -111,7 +115,7 @@ def test_sign_in_and_out_are_in_force_when_answered(person: Person) -> None:
     person.bench.write_policy(3)  # a change while nobody is there opens nothing
     run.wait_for("is in force")
     assert person.gate()["allowed"] == ["login.example"]
-    person.sign_in()
+    assert person.sign_in(exp=10**15)["expires_at"].startswith("9999-12-31T23:59:59")
     assert person.gate()["version"] == 3
 
 
@@ -190,6 +194,15 @@ def test_a_kept_session_is_verified_again(person: Person) -> None:
     assert person.gate()["allowed"] == []
 
 
+def test_files_that_signing_in_needs_are_looked_at_before_anybody_does(person: Person) -> None:
+    file = person.bench.folder / "registry.json"
+    file.write_text("{}")
+    person.configure(f'enforce = true\nregistry_json = "{file}"')
+    run = person.start("refusing")
+    run.wait_for(f"nobody can sign in: {file}: is not Docker's registry.json")
+    assert any(w.startswith("nobody can sign in: ") for w in person.status()["warnings"])
+
+
 def test_dockers_own_file_names_the_organizations(person: Person) -> None:
     file = person.bench.folder / "registry.json"
     file.write_text('{"allowedOrgs": ["acme"]}')
@@ -210,8 +223,11 @@ def test_not_enforced_and_absent_as_configured(person: Person) -> None:
     person.configure('absent = "unrestricted"')
     run = person.start("enforcing")
     wait_until("the gate follows", lambda: "anything.example" in person.gate()["allowed"], PATIENCE)
-    assert any("nothing is restricted" in warning for warning in person.status()["warnings"])
+    status = person.status()
+    assert sum("nothing is restricted" in warning for warning in status["warnings"]) == 1
+    assert (status["restriction"], status["policy"]["restricts"]) == ("nothing", False)
     person.sign_in()
+    assert person.status()["restriction"] == "policy"
     assert person.gate()["allowed"] == ["docker.io"]
     person.sign_out()
     assert "anything.example" in person.gate()["allowed"]

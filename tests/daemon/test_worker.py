@@ -39,6 +39,14 @@ def test_nothing_is_loaded_when_it_cannot_be_read_any_more() -> None:
     subprocess.run([sys.executable, "-I", "-c", PROGRAM], check=True)
 
 
+def test_a_wakeup_of_the_gate_ends_nobodys_turn() -> None:
+    program = (
+        "import os; from ramnet.daemon import worker; worker._take_no_processor(); "
+        "assert os.sched_getscheduler(0) == os.SCHED_BATCH"
+    )
+    subprocess.run([sys.executable, "-I", "-c", program], check=True)
+
+
 def test_an_installation_for_root_alone_is_recognised(tmp_path: Path) -> None:
     private = tmp_path / "root" / "lib"
     private.mkdir(parents=True)

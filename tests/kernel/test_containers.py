@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -36,6 +37,78 @@ def test_a_bridge_with_another_port_is_not(
         hosts[0].run(["ip", "link", "del", "foreign"]).check()
     assert installed.refresh()
     assert installed.near.containers4 == {"172.31.0.0/24"}
+
+
+@contextlib.contextmanager
+def links(vm: Host, name: str, *commands: str) -> Iterator[None]:
+    """What ``ip`` makes of these; the link of this name is taken away at the end."""
+    for command in commands:
+        vm.run(["ip", *command.split()]).check()
+    try:
+        yield
+    finally:
+        vm.run(["ip", "link", "del", name]).check()
+
+
+def test_a_bridge_by_which_the_machine_leaves_is_not(
+    hosts: Hosts, container: Host, enforcer: Enforcer, wire: Wire
+) -> None:
+    """Its uplink is a veth itself: in a container, in a virtual machine of somebody's namespaces.
+
+    The address is near by its route, and the far side of the bridge is outside.
+    """
+    vm, far = hosts
+    neighbour = "198.51.100.9"
+    far.run(["ip", "addr", "add", f"{neighbour}/24", "dev", "wire"]).check()
+    before = vm.run(["ip", "route", "show", "default"]).check().out.split()
+    move = ("link set eth0 master out0", "addr add 198.51.100.2/24 dev out0")
+    back = ("link set eth0 nomaster", f"route replace {' '.join(before)}")
+    with links(vm, "out0", "link add out0 type bridge", "link set out0 up", *move):
+        try:
+            vm.run(["ip", "route", "replace", "default", "via", neighbour, "dev", "out0"]).check()
+            with client(vm, socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.sendto(b"seen", (neighbour, 7000))
+            wire_saw = wire.sent()
+            enforcer.install()
+            assert enforcer.near.containers4 == {"172.31.0.0/24"}
+            assert ("out0", "a default route") in enforcer.near.outward
+            with (
+                client(vm, socket.AF_INET, socket.SOCK_DGRAM) as sock,
+                contextlib.suppress(OSError),
+            ):
+                sock.sendto(b"secret", (neighbour, 7000))
+            assert wire.sent() == []
+            assert any(b"seen" in packet for packet in wire_saw)
+        finally:
+            for command in back:
+                vm.run(["ip", *command.split()]).check()
+            far.run(["ip", "addr", "del", f"{neighbour}/24", "dev", "wire"]).check()
+
+
+def test_what_leads_out_by_another_bridge(
+    hosts: Hosts, container: Host, installed: Enforcer
+) -> None:
+    vm = hosts[0]
+    with (
+        links(vm, "out1", "link add out1 type bridge", "link set out1 up"),
+        links(
+            vm, "join0", "link add join0 type veth peer name join1", "link set join0 master anyname"
+        ),
+    ):
+        vm.run(["ip", "link", "set", "join1", "master", "out1"]).check()
+        installed.refresh()
+        assert installed.near.containers4 == {"172.31.0.0/24"}
+        assert installed.near.outward == frozenset()
+        with links(
+            vm, "out.5", "link add out.5 type vxlan id 5 remote 192.0.2.1 dstport 4789 dev eth0"
+        ):
+            vm.run(["ip", "link", "set", "out.5", "master", "out1"]).check()
+            assert installed.refresh()
+            assert installed.near.containers4 == frozenset()
+            ways = {("out1", "its port out.5"), ("anyname", "its port join0")}
+            assert installed.near.outward == ways
+        assert installed.refresh()
+        assert installed.near.containers4 == {"172.31.0.0/24"}
 
 
 @pytest.mark.parametrize(

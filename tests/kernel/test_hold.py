@@ -16,7 +16,7 @@ import pytest
 from ramnet.kernel import cgroup
 from ramnet.kernel.cgroup import cgroup2_mount
 from ramnet.kernel.enforcer import Enforcer
-from ramnet.kernel.hold import HeldScope, Orders, hold, read_orders, release
+from ramnet.kernel.hold import HeldScope, Orders, hold, hold_bare, read_orders, release
 from ramnet.ruleset.hold import Held, render_texts
 from tests.kernel.conftest import FAR4, FAR6, VM4, VM6, Wire, client, new_enforcer
 from tests.lab.host import Host
@@ -246,6 +246,14 @@ def test_a_scope_that_is_not_there_yet_is_told_and_others_are_held(
     assert hold(wanted, told.append) == 1
     assert "scope late is not held: cannot read pid file" in told[0]
     assert "chain held" in listing(hosts[0])
+
+
+def test_what_has_no_rules_of_ours_is_held_once(hosts: Hosts) -> None:
+    """As the service does it for a scope that came late and whose rules the kernel refuses."""
+    assert hold_bare(scope(hosts[0])) == "everything is refused"
+    assert "chain held" in listing(hosts[0])
+    assert hold_bare(scope(hosts[0])) is None
+    assert release(scope(hosts[0]))
 
 
 def run_hold(vm: Host, config: Path) -> subprocess.CompletedProcess[str]:

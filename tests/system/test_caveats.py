@@ -2,11 +2,29 @@
 
 Each state is made once and looked at once; the tests read what was found. The pieces are real:
 containers of a real dockerd, processes with these capabilities, files where their owners keep them.
+``STATES`` is the list: code, state, the machine that is in it. What stands in for a real part:
+
+========  ==================  =====================================  ==============================
+machine   caveat              what stands in                         the real part
+========  ==================  =====================================  ==============================
+wsl       windows-containers  the kernel's name (uname)              the row "5.10 as WSL has it" of
+                                                                     ``make test-matrix``
+odd       kernel-capabilities parts of a real kernel that are not    the same: kernels of 5.10, 6.1
+          wsl-all-distri...   used (``RAMNET_WITHOUT``)              (and two distributions)
+busy      kubernetes,         programs that sleep under such a       none: no Kubernetes can be had
+          other-engines       name; labels on a container            in here
+========  ==================  =====================================  ==============================
+
+``absent`` of windows-containers is by this machine's own kernel, unless that is WSL's. Docker 28
+and libnftables 1.1 are real, of Debian sid (``newest``), as this machine's older ones are. What a
+caveat cannot come to has no row: ``unknown`` of what ``ramnet.toml`` alone decides (without it
+there is no report), anything but ``active`` of what holds by design.
 """
 
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import sys
 import tarfile
@@ -22,9 +40,10 @@ from ramnet.trust.keys import KeyFolder
 from ramnet.trust.names import BASE
 from ramnet.trust.publisher import Lifetimes, Repository
 from ramnet.trust.roots import generate
-from tests.lab import Docker, Lab, Ramnet, policy_text
+from tests.lab import Docker, Lab, Ramnet, foreign, policy_text
 from tests.lab import addresses as at
-from tests.lab.processes import Process, wait_until
+from tests.lab.foreign import ForeignRoot
+from tests.lab.processes import LabError, Process, wait_until
 from tests.lab.service import CONFIG, DEFAULT_CONFIG, POLICY, PROGRAM
 from tests.lab.vm import Vm
 
@@ -84,29 +103,7 @@ platform.release = lambda: sys.argv[1]
 from ramnet import cli
 cli.main(sys.argv[2:])
 """
-_OTHER_DOCKER = """
-import re, socket, sys, threading
-ours, real, version = sys.argv[1:]
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(ours)
-listener.listen()
-print("open", flush=True)
-def serve(client):
-    with client, socket.socket(socket.AF_UNIX) as dockerd:
-        dockerd.connect(real)
-        request = client.recv(65536)
-        dockerd.sendall(request)
-        answer = b"".join(iter(lambda: dockerd.recv(65536), b""))
-        if request.startswith(b"GET /version "):
-            head, _, body = answer.partition(b"\\r\\n\\r\\n")
-            body = re.sub(rb'"Version":"[^"]*"', b'"Version":"%s"' % version.encode(), body)
-            answer = b"HTTP/1.0 200 OK\\r\\n\\r\\n" + body
-        client.sendall(answer)
-while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-"""
-"""Docker's socket as it is, but for the version that it tells."""
-WSL, DEBIAN = "5.15.167.4-microsoft-standard-WSL2", "6.12.48+deb13-amd64"
+WSL = "5.15.167.4-microsoft-standard-WSL2"
 _BLINKERED = ["setpriv", "--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace"]
 SERVER = at.FILES_ALLOWED.name
 SIGNED_CONFIG = f"""{DEFAULT_CONFIG.replace(POLICY, f"https://{SERVER}/policy")}
@@ -323,34 +320,36 @@ def stranger(lab: Lab, machine: Machine, bare: Found) -> Found:
     return by_code(machine.vm.run(command).check().out)
 
 
-def _elsewhere(machine: Machine, kernel: str, docker: str) -> Found:
-    """This machine, but for two things that its tests cannot choose: the kernel's name, as
-    uname(2) tells it, and Docker's version, as its API does."""
-    inner = "/run/docker.sock"
-    real = machine.vm.path(inner)
-    real.rename(real.with_suffix(".real"))
-    command = [sys.executable, "-I", "-c", _OTHER_DOCKER, inner, "/run/docker.real", docker]
-    process = machine.vm.start(command, log=f"docker-{docker}")
-    try:
-        wait_until("Docker's socket", lambda: process.log().endswith("open\n"))
-        prefix = [sys.executable, "-c", _OTHER_KERNEL, kernel]
-        return machine.look(DEFAULT_CONFIG, policy_text(), prefix=prefix, program=())
-    finally:
-        process.stop()
-        real.unlink(missing_ok=True)
-        real.with_suffix(".real").rename(real)
-
-
 @pytest.fixture(scope="module")
 def wsl(machine: Machine, bare: Found) -> Found:
-    """WSL's kernel, and a Docker that asks for its containers itself."""
-    return _elsewhere(machine, WSL, "28.5.2")
+    """This machine, but for its kernel's name: what uname(2) tells, nobody can choose."""
+    prefix = [sys.executable, "-c", _OTHER_KERNEL, WSL]
+    return machine.look(DEFAULT_CONFIG, policy_text(), prefix=prefix, program=())
 
 
 @pytest.fixture(scope="module")
-def elder(machine: Machine, bare: Found) -> Found:
-    """A kernel of nobody's VM, and the last Docker that does not."""
-    return _elsewhere(machine, DEBIAN, "27.5.1")
+def debian_sid() -> ForeignRoot | None:
+    """None where the mirror does not have it, which is no fault of ramnet's."""
+    try:
+        return foreign.newest()
+    except LabError:
+        return None
+
+
+@pytest.fixture(scope="module")
+def newest(lab: Lab, machine: Machine, bare: Found, debian_sid: ForeignRoot | None) -> Found:
+    """Another dockerd and another libnftables: those of Debian sid, in a root of their own."""
+    root = debian_sid
+    if root is None:
+        pytest.skip("Debian sid's dockerd cannot be had here")
+    docker = lab.second_docker("newest")
+    lab.docker.stop()
+    docker.start(prefix=root.enter(machine.vm))
+    try:
+        return machine.look(DEFAULT_CONFIG, policy_text(), prefix=root.enter(machine.vm))
+    finally:
+        docker.stop()
+        lab.docker.start()
 
 
 @pytest.fixture(scope="module")
@@ -373,19 +372,10 @@ def covered(machine: Machine, busy: Found) -> Found:
 
 
 @pytest.fixture(scope="module")
-def others(request: pytest.FixtureRequest) -> None:
+def others(request: pytest.FixtureRequest, debian_sid: ForeignRoot | None) -> None:
     """All machines but the busy one."""
-    for name in (
-        "odd",
-        "guest",
-        "blinkered",
-        "quiet",
-        "hidden",
-        "puzzling",
-        "wsl",
-        "elder",
-        "signed",
-    ):
+    names = ["odd", "guest", "blinkered", "quiet", "hidden", "puzzling", "wsl", "signed"]
+    for name in names + ["newest"] * (debian_sid is not None):
         request.getfixturevalue(name)
 
 
@@ -448,7 +438,7 @@ def _run_containers(docker: Docker) -> None:
 
 
 A, COVERED, NO, UNKNOWN = State.ACTIVE, State.COVERED, State.ABSENT, State.UNKNOWN
-TRIPLES = [
+STATES = [
     ("policy-unrestricted", A, "quiet", f"{POLICY}: enabled = false"),
     ("policy-unrestricted", NO, "bare", ""),
     ("policy-unrestricted", UNKNOWN, "hidden", f"{POLICY}:1: registry"),
@@ -546,9 +536,7 @@ TRIPLES = [
     ("docker-load", UNKNOWN, "hidden", "images of dockerd (pid"),
     ("windows-containers", UNKNOWN, "odd", "192.0.2.2:3128 can be reached from outside"),
     ("windows-containers", A, "wsl", WSL),
-    ("windows-containers", NO, "elder", DEBIAN),
-    ("embedded-dns-shared", A, "wsl", "dockerd 28.5.2 (pid"),
-    ("embedded-dns-shared", NO, "elder", ""),
+    ("embedded-dns-shared", A, "newest", "itself asks for the names that containers on user-def"),
     ("embedded-dns-shared", UNKNOWN, "hidden", "did not tell its version"),
     ("docker-proxies", A, "busy", "names the proxy 192.0.2.77:8080"),
     ("docker-proxies", NO, "bare", ""),
@@ -567,17 +555,17 @@ TRIPLES = [
 """Code, state, the machine that is in it, and words of the evidence."""
 
 BY_PARTS = {
-    ("kernel-capabilities", NO): "test_a_running_service_tells_how_it_enforces_and_which_processes"
-    "_are_its_own",
+    ("embedded-dns-shared", NO): "test_embedded_dns_is_as_its_dockerd_is",
+    ("windows-containers", NO): "test_windows_containers_are_as_the_kernel_is",
+    ("kernel-capabilities", NO): "test_kernel_capabilities_are_as_kernel_and_library_are",
 }
-"""Whether it is seen hangs on kernel and nftables (1.1 on) of the machine that runs the tests: that
-test holds the report to what is there, and tests/unit/caveats walks the rest."""
+"""What hangs on the machine that runs the tests: its dockerd, its kernel."""
 
 
 @pytest.mark.parametrize(
     ("code", "state", "machine_in_it", "words"),
-    TRIPLES,
-    ids=[f"{code}-{state}-{where}" for code, state, where, _ in TRIPLES],
+    STATES,
+    ids=[f"{code}-{state}-{where}" for code, state, where, _ in STATES],
 )
 def test_state(
     request: pytest.FixtureRequest, code: str, state: State, machine_in_it: str, words: str
@@ -593,7 +581,7 @@ def test_state(
 
 def test_every_state_that_a_caveat_can_come_to_has_a_test() -> None:
     reachable = {(caveat.code, state) for caveat in CAVEATS for state in caveat.states}
-    assert reachable == {(code, state) for code, state, _, _ in TRIPLES} | BY_PARTS.keys()
+    assert reachable == {(code, state) for code, state, _, _ in STATES} | BY_PARTS.keys()
     assert all(callable(globals().get(name)) for name in BY_PARTS.values())
 
 
@@ -601,7 +589,7 @@ def test_every_state_that_a_caveat_can_come_to_has_a_test() -> None:
     "name",
     [
         *("bare", "odd", "guest", "blinkered", "quiet", "hidden", "puzzling", "stranger", "busy"),
-        *("wsl", "elder", "covered"),
+        *("wsl", "newest", "covered"),
     ],
 )
 def test_no_machine_is_in_a_state_that_its_caveat_does_not_name(
@@ -624,13 +612,30 @@ def test_unknown_to_who_may_not_look(stranger: Found, code: str) -> None:
     assert stranger[code]["evidence"]
 
 
-def test_embedded_dns_is_as_its_dockerd_is(lab: Lab, machine: Machine, bare: Found) -> None:
+def test_embedded_dns_is_as_its_dockerd_is(lab: Lab, machine: Machine, newest: Found) -> None:
+    """This machine's own and sid's: one on each side of Docker 28, where this one is Debian's."""
     version = lab.docker.run("version", "--format", "{{.Server.Version}}").check().out.strip()
     report = machine.look(DEFAULT_CONFIG, policy_text())["embedded-dns-shared"]
     shared = int(version.partition(".")[0]) >= 28
     assert report["state"] == (A if shared else NO)
     assert all(version in line for line in report["evidence"])
     assert len(report["evidence"]) == shared
+    (told,) = newest["embedded-dns-shared"]["evidence"]
+    assert int(told.removeprefix("dockerd ").partition(".")[0]) >= 28
+
+
+def test_kernel_capabilities_are_as_kernel_and_library_are(newest: Found) -> None:
+    """libnftables 1.1 can have a table outlive its owner, and Linux since 6.9; all else is old."""
+    report = newest["kernel-capabilities"]
+    if _kernel() >= (6, 9):
+        assert (report["state"], report["evidence"]) == (NO, [])
+    else:
+        assert report["state"] == A
+        assert all("persist" in line for line in report["evidence"])
+
+
+def _kernel() -> tuple[int, ...]:
+    return tuple(int(part) for part in platform.release().split(".")[:2])
 
 
 def test_windows_containers_are_as_the_kernel_is(machine: Machine, bare: Found) -> None:
@@ -639,6 +644,12 @@ def test_windows_containers_are_as_the_kernel_is(machine: Machine, bare: Found) 
     inside = "microsoft" in release.lower() or "linuxkit" in release.lower()
     assert report["state"] == (A if inside else NO)
     assert all(release in line for line in report["evidence"])
+
+
+def test_without_a_configuration_there_is_no_report(machine: Machine) -> None:
+    """So what it alone decides is never unknown."""
+    told = machine.vm.run([PROGRAM, "caveats", "--json", "--config", "/etc/ramnet/none.toml"])
+    assert (told.code, told.out) == (2, "")
 
 
 def test_many_processes_do_not_slow_it_down(machine: Machine, busy: Found) -> None:

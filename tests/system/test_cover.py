@@ -5,6 +5,7 @@ The builder is a container with a builder's name and image, which fetches.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ pytestmark = pytest.mark.lab
 BUILDKIT = "moby/buildkit:buildx-stable-1"
 PLAIN = f"{at.REGISTRY_ALLOWED.name}/{at.IMAGE}"
 BUILDER = "buildx_buildkit_x0"
+_FILTERED = "/proc/sys/net/bridge/bridge-nf-call-iptables"
+NEARER, OUTWARD = "buildx_buildkit_near0", "buildx_buildkit_out0"
 COVERED = 'netns = "self"\ncontainers = ["buildx", "kind", "label:cover=yes", "bridge:builders0"]\n'
 SECOND = '[[scope]]\nname = "second"\nnetns = "/run/second"\ncontainers = ["buildx"]\n'
 CONFIG = DEFAULT_CONFIG.replace('netns = "self"\n', COVERED) + SECOND
@@ -308,6 +311,102 @@ def test_after_a_restart_of_dockerd(covering: Ramnet, docker: Docker, capture: C
     assert sentence(at.FILES_BLOCKED.name) in said(docker, BUILDER, BLOCKED)
     assert not stray(capture)
     remove(docker, BUILDER)
+
+
+@pytest.fixture
+def second(lab: Lab) -> Iterator[Docker]:
+    """Another dockerd in the same network namespace, on a bridge that its owner made for it."""
+    docker = lab.second_docker("other")
+    for command in (
+        "link add other0 type bridge",
+        "address add 172.30.0.1/24 dev other0",
+        "link set other0 up",
+    ):
+        lab.vm.run(["ip", *command.split()]).check()
+    # With "none" it would take docker0 from the first.
+    docker.start(config={"bridge": "other0"})
+    docker.run("pull", PLAIN).check()
+    docker.run("tag", PLAIN, BUILDKIT).check()
+    yield docker
+    if docker.process is not None:
+        docker.forget()
+        docker.stop()
+    lab.vm.run(["ip", "link", "del", "other0"])
+
+
+def test_a_second_dockerd_in_the_namespace_is_followed_as_well(
+    covering: Ramnet, docker: Docker, second: Docker, capture: Capture
+) -> None:
+    """Both are heard: who is covered, and who is another, on the bridges of either."""
+    start(docker, NEARER, BUILDKIT)
+    start(docker, "plain", PLAIN)
+    start(second, "buildx_buildkit_far0", BUILDKIT)
+    start(second, "aside", PLAIN)
+    wait_until("both", lambda: {NEARER, "buildx_buildkit_far0"} <= _covered(covering), 20)
+    assert sentence(at.FILES_BLOCKED.name) in said(second, "buildx_buildkit_far0", BLOCKED)
+    allowed = fetch(second, "buildx_buildkit_far0", f"http://{at.FILES_ALLOWED.name}/hello.txt")
+    assert allowed.ok, allowed.err
+    assert not stray(capture)
+    others = {_address(docker, "plain"), _address(second, "aside")}
+    assert set(_cover(covering)["other_addresses"]) == others  # type: ignore[call-overload]
+    bridges = _cover(covering)["bridges"]
+    remove(second, "buildx_buildkit_far0", "aside")
+    wait_until("removals", lambda: "buildx_buildkit_far0" not in _covered(covering), 10)
+    start(second, "buildx_buildkit_far1", BUILDKIT)
+    wait_until("it is heard", lambda: "buildx_buildkit_far1" in _covered(covering), 10)
+    second.stop()
+    others = {_address(docker, "plain")}
+    wait_until("its end", lambda: set(_cover(covering)["other_addresses"]) == others, 10)  # type: ignore[call-overload]
+    # Whoever starts it again finds its bridge covered.
+    wait_until("one problem less", lambda: _cover(covering)["problem"] is None, 10)
+    assert _cover(covering)["bridges"] == bridges
+    assert sentence(at.FILES_BLOCKED.name) in said(docker, NEARER, BLOCKED)
+    assert fetch(docker, "plain", BY_ADDRESS).ok
+    remove(docker, NEARER, "plain")
+
+
+def _covered(service: Ramnet) -> set[str]:
+    return set(dict(_cover(service)["covered"]).values())  # type: ignore[call-overload]
+
+
+def test_a_bridge_with_a_way_out_is_told_as_not_covered(
+    covering: Ramnet, lab: Lab, docker: Docker, capture: Capture
+) -> None:
+    """A tunnel to another machine becomes a port of it: what is switched there needs no rule."""
+    # Where bridges are filtered the kernel asks our rules as well, until somebody says otherwise.
+    filtered = lab.vm.run(["cat", _FILTERED]).out.strip()
+    lab.vm.run(["sh", "-c", f"echo 0 >{_FILTERED}"])
+    start(docker, OUTWARD, BUILDKIT, "--network", "whole")
+    wait_until("it is covered", lambda: OUTWARD in _covered(covering), 10)
+    subnet = "{{(index .IPAM.Config 0).Subnet}}"
+    network = docker.run("network", "inspect", "--format", subnet, "whole").check().out.strip()
+    far = str(ipaddress.ip_network(network)[-2])
+    ends = (lab.vm, at.VM_UPLINK, at.INET_IPV4), (lab.inet, at.INET_UPLINK, at.VM_IPV4)
+    for host, link, peer in ends:
+        tunnel = f"ip link add out.5 type vxlan id 5 remote {peer} dstport 4789 dev {link}"
+        host.run(tunnel.split()).check()
+    try:
+        lab.inet.run(["ip", "address", "add", f"{far}/32", "dev", "out.5"]).check()
+        lab.inet.run(["ip", "link", "set", "out.5", "up"]).check()
+        lab.inet.run(["ip", "route", "add", network, "dev", "out.5"]).check()
+        ping = ["exec", OUTWARD, "ping", "-c", "1", "-W", "2", far]
+        assert not docker.run(*ping).ok
+        lab.vm.run(["ip", "link", "set", "out.5", "master", "builders0", "up"]).check()
+        wait_until("it is told", lambda: OUTWARD not in _covered(covering), 10)
+        wait_until("the port forwards", lambda: docker.run(*ping).ok, 20)  # it is true
+        told = dict(_cover(covering)["not_covered"])  # type: ignore[call-overload]
+        assert told.keys() == {OUTWARD, "bridge:builders0"}
+        assert all("leads out of this machine by its port out.5" in why for why in told.values())
+        warnings = covering.status()["warnings"]
+        assert any("bridge:builders0 is NOT covered" in line for line in warnings)
+        found = {each["code"]: each for each in covering_caveats(covering)}
+        assert found["buildx-docker-container"]["state"] == "active"
+    finally:
+        for host in (lab.vm, lab.inet):
+            host.run(["ip", "link", "del", "out.5"])
+        lab.vm.run(["sh", "-c", f"echo {filtered} >{_FILTERED}"])
+    wait_until("it is covered again", lambda: OUTWARD in _covered(covering), 10)
+    remove(docker, OUTWARD)
 
 
 def test_a_whole_bridge_and_a_flush_of_the_rules(

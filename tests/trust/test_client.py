@@ -6,7 +6,7 @@ import pytest
 from tuf.ngclient import Updater
 
 from ramnet.errors import PolicyError
-from ramnet.trust.attacks import UnreachableError
+from ramnet.trust.attacks import RefusedError, UnreachableError
 from ramnet.trust.bundle import pack, unpack
 from ramnet.trust.names import BASE
 from ramnet.trust.roots import rotate
@@ -52,6 +52,17 @@ def test_what_was_kept_is_verified_without_the_server(site: Site) -> None:
     site.server.asked.clear()
     assert site.verify().documents == [(BASE, policy(1))]
     assert site.server.asked == []
+
+
+@pytest.mark.parametrize("name", [None, "timestamp.json"])
+def test_a_root_of_this_machine_that_is_none_is_no_attack(site: Site, name: str | None) -> None:
+    site.publish(1)
+    site.fetch()
+    site.root = b"root:x:0:0" if name is None else site.metadata(name).read_bytes()
+    for ask in (site.fetch, site.verify):
+        with pytest.raises(PolicyError, match=r"^\[trust\] root is ") as refused:
+            ask()
+        assert not isinstance(refused.value, RefusedError)
 
 
 @pytest.mark.parametrize("name", ["timestamp.json", "snapshot.json", "targets.json"])

@@ -204,6 +204,27 @@ def test_status(machine: Machine, monkeypatch: pytest.MonkeyPatch, state: str, c
     assert json.loads(machine.run("status", "--json").stdout)["state"] == state
 
 
+@pytest.mark.parametrize(
+    ("restriction", "words"),
+    [
+        ("nothing", "NOTHING IS RESTRICTED: every registry may be reached\nenforcing  ramnet"),
+        ("recorded", "NOT ENFORCED: everything passes and is recorded\nenforcing  ramnet"),
+        ("policy", "enforcing  ramnet"),
+        (None, "enforcing  ramnet"),
+    ],
+)
+def test_what_restricts_nothing_is_the_first_thing_that_is_said(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, restriction: str | None, words: str
+) -> None:
+    """``None`` is a service from before there was such a word."""
+    told = {} if restriction is None else {"restriction": restriction}
+    monkeypatch.setattr(client, "ask", lambda *_: {**DOCUMENT, **told})
+    for command in (["status"], ["top", "-n", "1"]):
+        assert machine.run(*command).stdout.startswith(words), command
+    (frame,) = machine.run("top", "--json", "-n", "1").stdout.splitlines()
+    assert json.loads(frame)["restriction"] == restriction
+
+
 def test_events(machine: Machine) -> None:
     log = machine.log()
     log.write(Event(scope="dockerd", kind="dns", name="a.example", verdict="allowed", entry="*.b"))
@@ -337,6 +358,16 @@ def test_policy_validate(machine: Machine, tmp_path: Path) -> None:
     assert document["valid"] is False
     assert [fault["line"] for fault in document["faults"]] == [1]
     assert machine.run("policy", "validate", str(tmp_path / "none")).exit_code == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf\n", b"\xff", b"{"])
+def test_policy_validate_of_what_is_no_document_is_a_document(
+    machine: Machine, data: bytes
+) -> None:
+    machine.policy.write_bytes(data)
+    result = machine.run("policy", "validate", "--json", str(machine.policy))
+    assert (result.exit_code, json.loads(result.stdout)["valid"]) == (1, False)
+    assert len(json.loads(result.stdout)["faults"]) == 1
 
 
 def test_policy_validate_names_every_planted_fault_with_its_line(

@@ -11,12 +11,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from ramnet import errors
+from ramnet import entry, errors
 
 NOBODY: Final = 65534
 POLICY: Final = 'version = 7\norganization = "acme"\n[[registry]]\nhost = "good.example"\n'
@@ -102,8 +103,91 @@ def _netfilter() -> tuple[str, ...]:
 RAMNET: Final = str(Path(sys.executable).with_name("ramnet"))
 RUNNING = ("the service does not answer on {folder}/run/control.sock", "start it with: ramnet run")
 AS_ROOT = ("needs root", "try again with sudo, or as root")
+_STUMBLES: Final = """
+import sys
+from ramnet.kernel import hold
+hold.{function} = lambda *_: 1 / 0
+from ramnet.entry import main
+sys.exit(main())
+"""
+_BROKEN: Final = """
+import sys
+sys.modules["ramnet.{module}"] = None
+from ramnet.entry import main
+sys.exit(main())
+"""
+_FULL: Final = ("sh", "-c", 'exec "$0" "$@" >/dev/full', RAMNET)
+_CLOSED: Final = ("sh", "-c", 'exec "$0" "$@" <&-', RAMNET)
+_DEEP: Final = "policy = " + "[" * 5000
+NO_ROOM: Final = ("ramnet: the output cannot be written: No space left on device",)
+
+
+def _private(name: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).chmod(0o600)
+
+
+def _log_for_root(folder: Path) -> None:
+    log = folder / "state" / "events" / "dockerd.jsonl"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.touch()
+    log.parent.chmod(0o700)
+
+
+def _authority(folder: Path, data: bytes) -> None:
+    (folder / "run" / "ca").mkdir(parents=True, exist_ok=True)
+    (folder / "run" / "ca" / "ca.pem").write_bytes(data)
+
+
+def _marked(folder: Path) -> None:
+    """As Notepad saves it: with a byte order mark."""
+    text = (folder / "r.toml").read_text().replace("\n", "\r\n")
+    (folder / "r.toml").write_bytes(b"\xef\xbb\xbf" + text.encode())
+
+
 ROWS: Final = [
     Row("nothing is wrong", "check good.example", 0, ()),
+    Row("a byte order mark", "check good.example", 0, (), wrong=_marked),
+    Row("a byte order mark: hold", "hold", 0, (), wrong=_marked, user=0),
+    Row("deep nesting", "check good.example", 2, ("{folder}/r.toml: it is nested too deeply",),
+        wrong=_config(_DEEP)),
+    Row("deep nesting: hold", "hold", 2,
+        ("{folder}/r.toml: it is nested too deeply", "own network namespace is held"),
+        wrong=_config(_DEEP), user=0),
+    Row("a NUL", "check good.example", 2, ("{folder}/r.toml: policy: ", "is not an absolute path"),
+        wrong=_config('policy = "/a\\u0000"\n[[scope]]\nname = "a"\n')),
+    Row("a NUL: hold", "hold", 2, ("a [[scope]] cannot be read", "own network namespace is held"),
+        wrong=_scope("/a\\u0000"), user=0),
+    Row("a NUL in the socket's path: hold", "hold", 0, (), user=0,
+        wrong=_config('control_socket = "/a\\u0000"\n[[scope]]\nname = "a"\n')),
+    Row("no text", "check good.example", 2, ("{folder}/r.toml: line 2 is not UTF-8 text",),
+        wrong=lambda folder: (folder / "r.toml").write_bytes(b"\n\xff")),
+    Row("no end to it", "check good.example --config /dev/zero", 2,
+        ("/dev/zero: larger than 16 MiB",)),
+    Row("a private configuration", "check good.example", 4,
+        ("cannot read {folder}/r.toml: Permission denied", "as root"),
+        wrong=_private("r.toml"), user=NOBODY),
+    Row("a private policy", "check good.example", 4,
+        ("{folder}/p.toml: cannot be read: Permission denied", "as root"),
+        wrong=_private("p.toml"), user=NOBODY),
+    *(
+        Row(f"a log for root: {command}", command, 4,
+            ("dockerd.jsonl: ", "the audit log is for root"), wrong=_log_for_root, user=NOBODY)
+        for command in ("events", "events -f", "suggest")
+    ),
+    Row("a policy nested deeply", "policy validate {folder}/p.toml", 1, (),
+        wrong=_policy(_DEEP)),
+    Row("an image instead of its registry", "check quay.io/org/image:tag", 2,
+        ("'quay.io/org/image:tag' is a URL or an image", "such as quay.io")),
+    Row("a URL instead of its host", "check https://quay.io/v2/", 2, ("such as quay.io",)),
+    Row("days beyond the calendar", "policy keygen /nowhere/keys --days 9999999", 2, ("--days",)),
+    Row("days that are no number", "policy publish p --keys k --to s --timestamp-days nan", 2,
+        ("--timestamp-days nan",)),
+    Row("no keys", "policy publish {folder}/p.toml --keys /nowhere --to /nowhere", 1,
+        ("/nowhere/root.json: is not there; ramnet policy keygen FOLDER makes it",)),
+    Row("no place for keys", "policy keygen /proc/keys/here", 1, ("/proc/keys/here: Not a dir",)),
+    Row("no room for the answer", "check good.example", 1, NO_ROOM, through=_FULL),
+    Row("no room for the help", "check --help", 1, NO_ROOM, through=_FULL),
+    Row("nothing to read from", "sign-in --token-file -", 3, RUNNING, through=_CLOSED),
     Row("a host is refused", "check bad.example", 1, ()),
     *(
         Row(f"the service does not run: {command}", command, 3, RUNNING)
@@ -131,6 +215,8 @@ ROWS: Final = [
         wrong=_policy("organization = 'a'\n[[registry]]\nhots = 'a'\n")),
     Row("what is no host", "check a..b", 2, ("a..b",)),
     Row("an option that there is not", "status --jsn", 2, ("No such option",)),
+    Row("a mistyped option of exec", "exec --scop dockerd -- true", 2,
+        ("No such option '--scop'",)),
     Row("a command that there is not", "stats", 2, ("No such command",)),
     Row("no token file", "sign-in --token-file /nonexistent", 2, ("/nonexistent",)),
     Row("a scope that there is not", "events --scope wsl", 2, ("there is no scope wsl", "dockerd")),
@@ -158,9 +244,25 @@ ROWS: Final = [
         for command in ("run", "hold", "down", "verify", "exec -- true")
     ),
     Row("not Linux, and no need of it", "check good.example", 0, (), through=_python(_NOT_LINUX)),
+    *(
+        Row(f"what nobody foresaw: {function}", "hold", 4, ("ZeroDivisionError",), user=0,
+            through=_python(_STUMBLES.format(function=function)))
+        for function in ("_look_around", "_service_runs")
+    ),
+    *(
+        Row(f"a broken installation: {command}", command, 4, ("cannot be loaded", "install it"),
+            user=0, through=_python(_BROKEN.format(module=module)))
+        for command, module in (("hold", "kernel.hold"), ("status", "cli"))
+    ),
     Row("into a scope without rules", "exec -- true", 3,
         ("scope dockerd has no rules in force: is ramnet running?",), user=0),
-    Row("no authority yet", "ca show", 1, ("there is no CA at {folder}/run/ca", "makes it")),
+    *(
+        Row(f"an authority that is none: {data!r}", "ca show", 1,
+            ("is no certificate; make a new",), wrong=partial(_authority, data=data))
+        for data in (b"rubbish", b"\xff")
+    ),
+    Row("no authority yet", "ca show", 1, ("there is no CA at {folder}/run/ca", "makes it"),
+        wrong=lambda folder: shutil.rmtree(folder / "run", ignore_errors=True)),
 ]  # fmt: skip
 
 
@@ -176,11 +278,13 @@ def folder() -> Iterator[Path]:
 def run(row: Row, folder: Path) -> subprocess.CompletedProcess[str]:
     _scope("self")(folder)
     _policy(POLICY)(folder)
+    for file in folder.glob("*.toml"):  # the row before may have made it private
+        file.chmod(0o644)
     row.wrong(folder)
-    name, *rest = row.command.split()
+    name, *rest = row.command.replace("{folder}", str(folder)).split()
     config = ["--config", str(folder / "r.toml")]
     command = [*(row.through or (RAMNET,)), name, *config, *rest]
-    if name == "ca":
+    if name in ("ca", "policy"):
         command = [*(row.through or (RAMNET,)), name, *rest, *config]
     if os.geteuid() == 0:
         command = ["unshare", "--net", *command]  # whatever it does, it does it there
@@ -206,6 +310,38 @@ def test_one_sentence_and_its_exit_code(folder: Path, row: Row) -> None:
     for part in row.says:
         assert part.replace("{folder}", str(folder)) in lines[-1]
         assert usage or lines[-1].startswith("ramnet: ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_hold_goes_on_to_the_next_scope_whatever_becomes_of_its_words(folder: Path) -> None:
+    """Nobody reads them any more (a full disk, a console that is gone)."""
+    (folder / "r.toml").write_text(
+        f'control_socket = "{folder}/run/control.sock"\n[[scope]]\nname = "a"\nnetns = "/gone"\n'
+        '[[scope]]\nname = "b"\n'
+    )
+    script = f"{RAMNET} hold --config {folder}/r.toml 2>/dev/full; echo $?; nft list tables"
+    command = ["unshare", "--net", "sh", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert done.stdout.splitlines() == ["1", "table inet ramnet"]
+
+
+def test_the_packages_program_without_its_library_ends_with_4() -> None:
+    """With 1, as a traceback does, the boot script would let dockerd start."""
+    program = Path(__file__).parents[2] / "vm-image" / "package" / "ramnet"
+    command = [sys.executable, "-I", "-S", str(program), "hold"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1), done.stderr
+
+
+def test_an_end_by_the_keyboard_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: object) -> str | None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(entry, "hold_config", interrupted)
+    assert entry.main() == 1
+    assert capsys.readouterr().err == "ramnet: aborted\n"
 
 
 def test_every_exit_code_of_the_contract_is_here() -> None:

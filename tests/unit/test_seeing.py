@@ -42,7 +42,7 @@ def test_every_entry_that_was_tried_is_said(machine: Machine) -> None:
         "  entry: corp.example (domain) allows",
         "  entry: old.corp.example denies",
         "  entry: *.corp.example:5000 allows, but not this port",
-        "  sentence: acme has disallowed access to old.corp.example:443. ",
+        "  sentence: acme has disallowed access to old.corp.example. ",
     ):
         assert line in denied
     assert "registry.corp.example" not in denied

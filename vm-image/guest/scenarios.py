@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 import builder
+import caveats
 import facts
 import wsl
 from report import Check, check, need, run, say, wait
@@ -26,7 +27,10 @@ def boot() -> None:
     check("ramnet-killed", ramnet_killed)
     check("gate-killed", gate_killed)
     check("ramnet-stopped", ramnet_stopped)
+    check("caveats-of-the-kernel", caveats.of_the_kernel)
+    check("caveats-dns-is-named", caveats.take_dns_away)
     check("dockerd-restarted", dockerd_restarted)
+    check("caveats-of-dockers-dns", caveats.of_dockers_dns)
     check("full-disk", full_disk)
     check("nothing-left-ever", facts.need_no_strays)
     say("note", "tier", str(facts.status()["scopes"][0]["tier"]))

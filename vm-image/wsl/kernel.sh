@@ -31,29 +31,10 @@ need() {
     exit 2
 }
 
-# The mirror of this machine's own Debian packages, whatever it is.
-# shellcheck disable=SC2016  # apt expands it
-mirror() {
-    apt-get indextargets --format '$(SITE) $(CODENAME)' 'Created-By: Packages' 'Origin: Debian' |
-        awk '$2 !~ /security|updates|backports/ { print $1; exit }'
-}
-
-# Fetch the source package into $place with lists and a cache of our own.
+# Fetch the source package into $place.
 fetch() {
-    apt=$place/apt
-    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
-    keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-    echo "deb [signed-by=$keyring] $(mirror) $suite main" >"$apt/sources.list"
-    cat >"$apt/apt.conf" <<CONF
-Dir::State::lists "$apt/lists";
-Dir::Cache "$apt/cache";
-Dir::Etc::sourcelist "$apt/sources.list";
-Dir::Etc::sourceparts "/dev/null";
-Acquire::Languages "none";
-APT::Sandbox::User "root";
-CONF
-    (cd "$place" && APT_CONFIG=$apt/apt.conf && export APT_CONFIG &&
-        apt-get -q=2 update && apt-get -q=2 download "$package")
+    APT_CONFIG=$("$here/../../tests/lab/apt_of.sh" "$suite" "$place/apt")
+    (cd "$place" && export APT_CONFIG && apt-get -q=2 download "$package")
 }
 
 unpack() {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ramnet.gate.denial.authority import Issuer
 from ramnet.gate.proxy import limits
-from ramnet.gate.proxy.sockets import linger
+from ramnet.gate.proxy.sockets import limited, linger
 from ramnet.wire.http import RequestHead, read_request_head
 from ramnet.wire.result import NeedMore
 from ramnet.wire.tls import ACCESS_DENIED, alert
@@ -100,11 +100,11 @@ async def _serve(client: socket.socket, context: ssl.SSLContext, answer: Answer)
         ssl_shutdown_timeout=limits.LINGER_TIME,
     )
     try:
-        async with asyncio.timeout(limits.ANSWER_TIME):
+        async with limited(limits.ANSWER_TIME):
             head = await _read_head(reader)
         transport.write(answer(head))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limits.LINGER_TIME):
+            async with limited(limits.LINGER_TIME):
                 await _discard(reader)
     finally:
         transport.abort()

@@ -75,7 +75,7 @@ class Connection:
 
     def guard(self, relay: Relay) -> None:
         """Look at the client's first bytes whenever they come, before any passes up."""
-        relay.guard(lambda: self.services.run(self.flow, self._inspect()))
+        relay.guard(lambda: self.services.begin(self.flow, self._inspect()))
 
     async def _inspect(self) -> None:
         peeker = Peeker(self.flow.client)
@@ -186,14 +186,14 @@ class Connection:
 
     def _pass_all(self) -> None:
         if self.flow.relay is not None:
-            self.flow.relay.pass_up()
+            self.flow.relay.pass_all_up()
 
     async def _connect(self, action: Connect) -> None:
         self.flow.allow(action.kind, action.ruling)
         before = self.flow.relay
         relay = await self.relay_to(action.ruling)
         if relay is before:
-            relay.pass_up()
+            relay.pass_all_up()
         else:
             relay.start_with_words()
 

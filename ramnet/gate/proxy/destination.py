@@ -62,6 +62,25 @@ def plain(address: str) -> str:
     return str(mapped or ip)
 
 
+class Admitted:
+    """Which addresses are in some networks."""
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        self._networks = tuple(map(ipaddress.ip_network, networks))
+        self._known: dict[str, bool] = {}
+
+    def __contains__(self, address: str) -> bool:
+        """``address``: as the kernel writes it."""
+        known = self._known.get(address)
+        if known is None:
+            if len(self._known) > _KNOWN_MOST:
+                self._known.clear()
+            ip = ipaddress.ip_address(plain(address))
+            known = any(ip.version == net.version and ip in net for net in self._networks)
+            self._known[address] = known
+        return known
+
+
 class Nearness:
     """Which destinations are near: loopback, own addresses, container networks."""
 

@@ -11,6 +11,7 @@ from ramnet.gate.outward import open_socket
 from ramnet.gate.proxy import limits
 from ramnet.gate.proxy.destination import Destination, Nearness
 from ramnet.gate.proxy.relay import reset
+from ramnet.gate.proxy.sockets import limited
 from ramnet.wire.name import is_address
 
 
@@ -42,7 +43,7 @@ async def addresses_of(resolver: Resolves, name: str) -> tuple[str, ...]:
     if known := resolver.known(name):
         return known.addresses
     try:
-        async with asyncio.timeout(limits.DIAL_TIME):
+        async with limited(limits.DIAL_TIME):
             addresses = (await resolver.resolve(name)).addresses
     except TimeoutError:
         raise DialError(f"{name} was not resolved in time") from None
@@ -104,7 +105,7 @@ class Dialler:
 
 def order(addresses: Sequence[str], preferred: str | None) -> list[str]:
     """``preferred`` first if it is there, then its family, then the rest."""
-    if preferred is None:
+    if preferred is None or len(addresses) == 1:
         return list(addresses)
     family = ":" in preferred
     return sorted(addresses, key=lambda a: (a != preferred, (":" in a) != family))
@@ -118,31 +119,47 @@ class Race:
     ) -> None:
         self._left, self._port, self._make = list(addresses), port, make
         self._loop = asyncio.get_running_loop()
-        self._won: asyncio.Future[socket.socket] = self._loop.create_future()
+        self._winner: socket.socket | None = None
+        self._ended: asyncio.Future[None] | None = None
         self._running: set[socket.socket] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._error = OSError("no address")
 
     async def run(self, seconds: float) -> socket.socket:
         """The first connected socket. Raises the last OSError when none is, or TimeoutError."""
-        end = None
         try:
             self._next()
-            if not self._won.done():
-                end = self._loop.call_later(seconds, self._give_up)
-            return await self._won
-        except asyncio.CancelledError:
-            if self._won.done() and not self._won.cancelled() and not self._won.exception():
-                self._won.result().close()
+            if not self._over:
+                await self._wait(seconds)
+        except BaseException:
+            if self._winner is not None:
+                self._winner.close()
             raise
         finally:
-            if end is not None:
-                end.cancel()
             self._stop()
+        if self._winner is None:
+            raise self._error
+        return self._winner
+
+    async def _wait(self, seconds: float) -> None:
+        self._ended = self._loop.create_future()
+        end = self._loop.call_later(seconds, self._give_up)
+        try:
+            await self._ended
+        finally:
+            end.cancel()
+
+    @property
+    def _over(self) -> bool:
+        return self._winner is not None or not (self._left or self._running)
 
     def _give_up(self) -> None:
-        if not self._won.done():
-            self._won.set_exception(TimeoutError())
+        self._error = TimeoutError()
+        self._end()
+
+    def _end(self) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
 
     def _stop(self) -> None:
         if self._timer is not None:
@@ -157,15 +174,13 @@ class Race:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._left and not self._won.done():
+        while self._left and self._winner is None:
             if self._begin(self._left.pop(0)):
                 break
-        if self._won.done():
-            return
-        if self._left:
+        if self._over:
+            self._end()
+        elif self._left:
             self._timer = self._loop.call_later(limits.DIAL_STAGGER, self._next)
-        elif not self._running:
-            self._won.set_exception(self._error)
 
     def _begin(self, address: str) -> bool:
         """Whether it is under way (or already won)."""
@@ -199,10 +214,11 @@ class Race:
 
     def _win(self, sock: socket.socket) -> None:
         self._running.discard(sock)
-        if self._won.done():
+        if self._winner is not None:
             reset(sock)
         else:
-            self._won.set_result(sock)
+            self._winner = sock
+            self._end()
 
     def _lost(self, sock: socket.socket, error: OSError) -> None:
         self._running.discard(sock)

@@ -56,8 +56,10 @@ class Direction:
         self.gatekeeper: Callable[[], None] | None = None
         self.moved = 0
         """Bytes that reached the sink."""
-        self.readable = self.writable = False
+        self.readable = False
         """No EAGAIN since the last edge."""
+        self.writable = True
+        """The same of the sink, which is taken to have room until it has none."""
         self.odd = False
         """The source has ended, or has urgent data: there a short read does not tell that it has
         no more."""
@@ -71,26 +73,26 @@ class Direction:
 
         Raises OSError when either side is broken.
         """
+        if (self._rest or self._held) and not (self.writable and self._flush()):
+            return None
         quota = limits.SPLICE_BURST
-        while not self.done:
-            if self._held or self._rest:
-                if not self._flush():
-                    return None
-            elif self.ended:
-                self._finish()
-            elif not self.readable or not self.writable:
-                break
-            elif not self.budget:
+        while self.readable and self.writable and not self.ended:  # nothing is owed to the sink
+            if not self.budget:
                 self._ask()
                 break
-            elif quota <= 0:
+            if quota <= 0:
                 self._release()
                 return 0.0
-            elif not self._few and not self._borrowed():
-                return limits.PIPE_WAIT
+            if self._few:
+                quota -= self._copy()
+            elif self._borrowed():
+                quota -= self._fill()
             else:
-                quota -= self._copy() if self._few else self._fill()
-        self._release()
+                return limits.PIPE_WAIT
+        if self.ended and not self.done and not self._rest and not self._held:
+            self._finish()
+        if self._pipe is not None and not self._held:
+            self._release()
         return None
 
     def drop(self) -> None:
@@ -104,7 +106,8 @@ class Direction:
         return self._drain() if self._held else self._send(self._rest)
 
     def _copy(self) -> int:
-        count = min(self.budget, limits.COPY_FEW)
+        budget = self.budget
+        count = limits.COPY_FEW if budget > limits.COPY_FEW else budget
         try:
             data = self._source.recv(count)
         except BlockingIOError:
@@ -114,8 +117,8 @@ class Direction:
         if not got:
             self.ended = True
             return 0
-        if self.budget != ALL:
-            self.budget -= got
+        if budget != ALL:
+            self.budget = budget - got
         if got == limits.COPY_FEW:
             self._few = False  # more of it is better spliced
         elif got < count and not self.odd:
@@ -149,6 +152,7 @@ class Direction:
             self.budget -= moved
         self._held = moved
         self._few = moved < limits.COPY_FEW
+        self._drain()
         return moved
 
     def _drain(self) -> bool:

@@ -1,7 +1,8 @@
 """One edge-triggered epoll for all relayed sockets, nested in the event loop's own.
 
-A relay registers its sockets once and never changes the registration, so moving bytes costs
-no epoll_ctl(2) and no loop handle; asyncio sees one descriptor.
+A relay registers its sockets once, and once more where one was full, so moving bytes costs no
+epoll_ctl(2) and no loop handle; asyncio sees one descriptor. Most sockets are never full, and one
+whose room is not asked for costs no event that only says that it has some.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ READABLE: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.
 WRITABLE: Final = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 ODD: Final = select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 """Urgent data, or an end: not just bytes in a row."""
-_WATCHED = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+_WATCHED = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
 _EVENTS_PER_TURN = 512
 
 
@@ -33,9 +34,14 @@ class Engine:
         loop.add_reader(self._epoll.fileno(), self._turn)
 
     def watch(self, fd: int, handler: Callable[[int], None]) -> None:
-        """Call ``handler`` with the epoll mask at each edge; the first comes by itself."""
+        """Call ``handler`` with the epoll mask at each edge; where there is something to read
+        already, that makes one."""
         self._handlers[fd] = handler
         self._epoll.register(fd, _WATCHED)
+
+    def watch_room(self, fd: int) -> None:
+        """From now on tell of room to write too: at once where there is some."""
+        self._epoll.modify(fd, _WATCHED | select.EPOLLOUT)
 
     def forget(self, fd: int) -> None:
         """Stop watching; to be called before ``fd`` is closed."""

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-ACCEPT_BURST: Final = 64
+ACCEPT_BURST: Final = 16
 """Connections taken from one listener before others get their turn."""
 ACCEPT_PAUSE: Final = 0.1
 """Rest when the process or the machine is out of descriptors or memory."""

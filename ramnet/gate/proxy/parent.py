@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from ramnet import config
 from ramnet.gate.proxy import limits
 from ramnet.gate.proxy.dial import DialError, Dialler
-from ramnet.gate.proxy.sockets import Peeker, take
+from ramnet.gate.proxy.sockets import Peeker, limited, take
 from ramnet.wire.http import connect_head, read_response_status
 from ramnet.wire.result import Malformed, NeedMore
 
@@ -45,7 +45,7 @@ class Parent:
         """A socket that ends, through the parent, at ``name``. Raises DialError."""
         sock = await self.open()
         try:
-            async with asyncio.timeout(limits.PARENT_TIME):
+            async with limited(limits.PARENT_TIME):
                 await _ask(sock, connect_head(name, port, extra=self.extra))
         except (OSError, DialError) as error:
             sock.close()
@@ -61,7 +61,7 @@ class Parent:
         if self._context is None:
             return sock
         try:
-            async with asyncio.timeout(limits.PARENT_TIME):
+            async with limited(limits.PARENT_TIME):
                 reader, writer = await asyncio.open_connection(
                     sock=sock, ssl=self._context, server_hostname=self._host
                 )

@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import ipaddress
 import resource
 import socket
 from collections.abc import Callable, Coroutine, Iterable
@@ -15,6 +14,7 @@ from ramnet.gate.judge import Judge
 from ramnet.gate.proxy import limits
 from ramnet.gate.proxy.accept import Acceptor
 from ramnet.gate.proxy.destination import (
+    Admitted,
     Destination,
     Nearness,
     OriginalDestination,
@@ -72,7 +72,7 @@ class Proxy:
             ),
             log=log,
             original_destination=find_destination or _DESTINATIONS[spec.interception],
-            explicit_clients=tuple(map(ipaddress.ip_network, spec.proxy.explicit_clients)),
+            explicit_clients=Admitted(spec.proxy.explicit_clients),
             explicit_listeners=frozenset(_listeners(spec.proxy.explicit)),
         )
 
@@ -129,7 +129,7 @@ class Proxy:
                 return
             flow = Flow(services.flows, client, services.report)
             services.flows.add(flow)
-            services.run(flow, serve(services, flow))
+            services.begin(flow, serve(services, flow))
 
         self._acceptors.append(Acceptor(self._loop, listener, accepted))
 

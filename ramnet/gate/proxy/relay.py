@@ -13,6 +13,7 @@ import select
 import socket
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from ramnet.gate.proxy import limits
@@ -23,6 +24,7 @@ from ramnet.gate.proxy.pipes import PipePool
 # include/net/tcp_states.h
 _LAST_ACK: Final = 9
 _CLOSING: Final = 11
+_NO_WAIT: Final = (None, None)
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 Ended = Callable[["Relay", str | None], None]
@@ -53,10 +55,12 @@ class Relay:
     """Both directions between ``client`` and ``upstream``; it owns the sockets."""
 
     __slots__ = (
+        "_asking",
         "_closing",
         "_ended",
         "_engine",
         "_over",
+        "_roomless",
         "_seen",
         "_timer",
         "client",
@@ -88,29 +92,38 @@ class Relay:
         self._ended = ended
         self._timer: asyncio.TimerHandle | None = None
         self._seen = 0
+        self._roomless = [self.up, self.down]
+        self._asking: list[Callable[[], None]] = []
         self._closing = self._over = False
 
     def start(self) -> None:
         """Begin to move bytes, as far as the budgets allow."""
         self.started = True
-        self._engine.watch(self.client.fileno(), self._client_edge)
-        self._engine.watch(self.upstream.fileno(), self._upstream_edge)
+        watch, up, down = self._engine.watch, self.up, self.down
+        watch(self.client.fileno(), partial(self._edge, self.client, up, down))
+        watch(self.upstream.fileno(), partial(self._edge, self.upstream, down, up))
 
     def start_with_words(self) -> None:
         """The same where the client has spoken and all of it may pass: that goes at once, without
         a turn of the loop."""
         self.start()
-        self.up.readable = self.up.writable = True
+        self.up.readable = True
         self.pump()
 
     def guard(self, gatekeeper: Callable[[], None]) -> None:
-        """Let nothing pass up; call ``gatekeeper`` once there is something to look at."""
-        self.pass_up(0, gatekeeper)
+        """Before the start: let nothing pass up; call ``gatekeeper`` once there is something to
+        look at."""
+        self._limit(self.up, 0, gatekeeper)
 
     def pass_up(self, budget: int = ALL, then: Callable[[], None] | None = None) -> None:
         """Let ``budget`` bytes of the client's pass, and call ``then`` when more has come."""
-        self.up.budget, self.up.gatekeeper = budget, then
+        self._limit(self.up, budget, then)
         self._engine.loop.call_soon(self.pump)
+
+    def pass_all_up(self) -> None:
+        """Let all that the client says pass, from now on and without a turn of the loop."""
+        self.up.budget, self.up.gatekeeper = ALL, None
+        self.pump()
 
     def end_up(self) -> None:
         """Let nothing more pass up, ever; the relay ends with what the upstream has to say."""
@@ -121,27 +134,47 @@ class Relay:
 
     def pass_down(self, budget: int = ALL, then: Callable[[], None] | None = None) -> None:
         """Let ``budget`` bytes of the upstream's pass, and call ``then`` when more has come."""
-        self.down.budget, self.down.gatekeeper = budget, then
+        self._limit(self.down, budget, then)
         self._engine.loop.call_soon(self.pump)
 
     def pump(self) -> None:
         """Move what can be moved."""
         if self._over or self._closing:
             return
+        up, down = self.up, self.down
         try:
-            waits = [self.up.pump(), self.down.pump()]
+            waits = (up.pump(), down.pump())
         except OSError as error:
             self.abort(os.strerror(error.errno or 0))
             return
-        moved = self.up.moved + self.down.moved
+        moved = up.moved + down.moved
         if moved != self._seen:
             self._seen, self.touched = moved, self._engine.now
-        if self.down.done and (self.up.done or self.ends_with_down):
+        if not (up.writable and down.writable):
+            self._watch_room()
+        if down.done and (up.done or self.ends_with_down):
             self._end()
-        elif 0.0 in waits:
+        elif waits != _NO_WAIT:
+            self._pump_again(waits)
+        while self._asking and not self._over:
+            self._asking.pop()()
+
+    def _limit(self, way: Direction, budget: int, then: Callable[[], None] | None) -> None:
+        way.budget, way.gatekeeper = budget, then and partial(self._asking.append, then)
+
+    def _pump_again(self, waits: tuple[float | None, float | None]) -> None:
+        if 0.0 in waits:
             self._engine.again(self.pump)
-        elif limits.PIPE_WAIT in waits and self._timer is None:
+        elif self._timer is None:
             self._timer = self._engine.loop.call_later(limits.PIPE_WAIT, self._pump_later)
+
+    def _watch_room(self) -> None:
+        """Have it told when a full sink has room again."""
+        for direction in tuple(self._roomless):
+            if not direction.writable:
+                self._roomless.remove(direction)
+                sink = self.upstream if direction is self.up else self.client
+                self._engine.watch_room(sink.fileno())
 
     def abort(self, reason: str) -> None:
         """Reset both sides."""
@@ -158,25 +191,14 @@ class Relay:
         upstream.close()
         return client
 
-    def _client_edge(self, mask: int) -> None:
+    def _edge(self, sock: socket.socket, away: Direction, back: Direction, mask: int) -> None:
+        """``away`` has its source in ``sock``, ``back`` its sink."""
         if mask & READABLE:
-            self.up.readable = True
-        if mask & ODD:
-            self.up.odd = True
+            away.readable = True
         if mask & WRITABLE:
-            self.down.writable = True
-        self._edge(mask, self.client)
-
-    def _upstream_edge(self, mask: int) -> None:
-        if mask & READABLE:
-            self.down.readable = True
+            back.writable = True
         if mask & ODD:
-            self.down.odd = True
-        if mask & WRITABLE:
-            self.up.writable = True
-        self._edge(mask, self.upstream)
-
-    def _edge(self, mask: int, sock: socket.socket) -> None:
+            away.odd = True
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if mask & select.EPOLLERR else 0
         if self._closing:
             self._close_if_acknowledged()

@@ -1,7 +1,5 @@
 """The ways in: what the kernel redirected, of the scope or of containers; the explicit proxy."""
 
-import ipaddress
-
 from ramnet.gate.proxy import limits
 from ramnet.gate.proxy.connection import Connection
 from ramnet.gate.proxy.decision import BY_ADDRESS, NO_GROUND, Role
@@ -48,9 +46,9 @@ async def serve_covered(services: Services, flow: Flow) -> None:
 
 async def serve_explicit(services: Services, flow: Flow) -> None:
     """Serve a client of the explicit proxy."""
-    peer = ipaddress.ip_address(plain(flow.client.getpeername()[0]))
-    if not any(peer.version == net.version and peer in net for net in services.explicit_clients):
-        raise DroppedError("connect", f"{peer} may not use the explicit proxy")
+    peer = flow.client.getpeername()[0]
+    if peer not in services.explicit_clients:
+        raise DroppedError("connect", f"{plain(peer)} may not use the explicit proxy")
     connection = Connection(services, flow, Role.EXPLICIT, 0)
     peeker = Peeker(flow.client)
     peeker.look()

@@ -11,10 +11,11 @@ from typing import Any
 from ramnet.audit import Event, EventLog
 from ramnet.gate.denial.handshake import TlsDenial
 from ramnet.gate.judge import Judge
+from ramnet.gate.proxy.begun import Begun
 from ramnet.gate.proxy.decision import Kind
 from ramnet.gate.proxy.destination import (
+    Admitted,
     Destination,
-    IpNetwork,
     Nearness,
     OriginalDestination,
 )
@@ -61,7 +62,7 @@ class Services:
     tls_denial: TlsDenial
     log: EventLog
     original_destination: OriginalDestination
-    explicit_clients: tuple[IpNetwork, ...]
+    explicit_clients: Admitted
     explicit_listeners: frozenset[Destination]
     pipes: PipePool = field(default_factory=PipePool)
     counters: Counters = field(default_factory=Counters)
@@ -84,7 +85,30 @@ class Services:
 
     def run(self, flow: Flow, work: Coroutine[Any, Any, None]) -> None:
         """Do ``work`` for ``flow`` in a task; whatever becomes of it, nothing is left open."""
-        flow.task = self.engine.loop.create_task(self._run(flow, work))
+        self._go_on(flow, self._run(flow, work), work)
+
+    def begin(self, flow: Flow, work: Coroutine[Any, Any, None]) -> None:
+        """The same, at once as far as there is nothing to wait for, which for most is to the end:
+        so a task, its context and two turns of the loop are spared.
+
+        ``work`` is in no task then, so its limits of time are ``sockets.limited``.
+        """
+        if asyncio.current_task() is not None:
+            self.run(flow, work)
+            return
+        run = self._run(flow, work)
+        try:
+            waits_for = run.send(None)
+        except StopIteration:
+            if flow.task is None:
+                flow.settle()
+        else:
+            self._go_on(flow, Begun(run, waits_for), work)
+
+    def _go_on(
+        self, flow: Flow, run: Coroutine[Any, Any, None], work: Coroutine[Any, Any, None]
+    ) -> None:
+        flow.task = self.engine.loop.create_task(run)
         flow.task.add_done_callback(lambda task: _settle(flow, work, task))
 
     async def _run(self, flow: Flow, work: Coroutine[Any, Any, None]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from collections.abc import AsyncIterator
 
 from ramnet.gate.proxy import limits
 from ramnet.gate.proxy.relay import awaited, tcp_state
@@ -27,6 +28,15 @@ async def wait_readable(sock: socket.socket, deadline: float) -> bool:
         if sock.fileno() == fd:  # else it was closed meanwhile, and the number is another's
             awaited.discard(fd)
             loop.remove_reader(fd)
+
+
+@contextlib.asynccontextmanager
+async def limited(seconds: float) -> AsyncIterator[None]:
+    """``asyncio.timeout``, also for what was begun without a task (``Services.begin``)."""
+    if asyncio.current_task() is None:
+        await asyncio.sleep(0)
+    async with asyncio.timeout(seconds):
+        yield
 
 
 def _settle(future: asyncio.Future[bool], result: bool) -> None:
@@ -89,10 +99,14 @@ def take(sock: socket.socket, count: int) -> bytes:
 
 async def send_all(sock: socket.socket, data: bytes, seconds: float) -> None:
     """Send everything. Raises OSError (TimeoutError after ``seconds``)."""
+    with contextlib.suppress(BlockingIOError):
+        data = data[sock.send(data) :]
+    if not data:  # as nearly always: answers and heads are small
+        return
     fd = sock.fileno()
     awaited.add(fd)
     try:
-        async with asyncio.timeout(seconds):
+        async with limited(seconds):
             await asyncio.get_running_loop().sock_sendall(sock, data)
     finally:
         if sock.fileno() == fd:

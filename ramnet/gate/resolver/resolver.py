@@ -24,6 +24,7 @@ from ramnet.gate.spec import GateSpec, Surroundings
 from ramnet.wire.dns import QTYPE, RCODE, Answer, from_text, rcode_text
 from ramnet.wire.resolv_conf import ResolvConf, parse_resolv_conf
 
+_KNOWN_MOST = 4096
 SECOND_FAMILY_WAIT = 0.05
 """Seconds for the other family's answer once one has addresses (RFC 8305 section 3)."""
 
@@ -56,7 +57,9 @@ class Resolver:
         self._desk = Desk(self._rulings, self._lookups, self._memory, self._probes, self._reporter)
         self._datagrams = DatagramServer(self._desk, for_any=spec.interception == "anyip")
         self._streams = StreamServer(self._desk)
+        self._known: dict[str, Resolution] = {}
         judge.subscribe(self._datagrams.cache.clear)
+        judge.subscribe(self._known.clear)
 
     async def start(
         self,
@@ -93,6 +96,7 @@ class Resolver:
         self._lookups.renew(self._zones, self._rules)
         self._memory.forget(self._rules.own)
         self._datagrams.cache.clear()
+        self._known.clear()
         self._probes.probe(self._zones.servers(), self._rules)
 
     def gave(self, address: str) -> frozenset[str]:
@@ -121,10 +125,21 @@ class Resolver:
 
         So it is for nearly every connection: its client has just asked for the name.
         """
+        now = self._loop.time()
+        known = self._known.get(name)
+        if known is None or known.expires <= now:
+            known = self._look_up(name, now)
+            if known is not None:
+                if len(self._known) >= _KNOWN_MOST:
+                    self._known.clear()
+                self._known[name] = known
+        return known
+
+    def _look_up(self, name: str, now: float) -> Resolution | None:
         local = self._may_be_local(name)
         if self._rulings.pinned(name, local=local) is not None:
             return None
-        now, cache = self._loop.time(), self._lookups.cache
+        cache = self._lookups.cache
         answers = []
         for key in self._keys(name, local):
             if (cached := cache.get(key, now)) is None:

@@ -4,7 +4,7 @@ import dns.message
 import pytest
 
 from ramnet.gate.resolver import ResolutionError
-from tests.gate.resolver.service import Service
+from tests.gate.resolver.service import POLICY, Service, make_policy
 from tests.gate.resolver.situations import NAME, TRUE, is_a, owner, says, true
 from tests.gate.resolver.upstream import Handler, Upstream, wire
 
@@ -50,6 +50,23 @@ def test_an_address_of_this_machine_is_not_known_for_an_entry_without_local() ->
         found = service.wait(service.resolver.resolve(NAME, local=True))
         assert found.addresses == ("127.0.0.1", "::1")
         assert service.call(service.resolver.known, NAME) is None
+
+
+def test_what_is_known_does_not_outlive_the_policy_or_the_surroundings_it_was_known_under() -> None:
+    def loopback(query: dns.message.Message, _: Upstream) -> bytes:
+        return wire(query, f"{owner(query)} 60 {'A 127.0.0.1' if is_a(query) else 'AAAA ::1'}")
+
+    with Upstream(loopback) as upstream, Service([upstream.place]) as service:
+        resolver, near = service.resolver, "near.example"
+        found = service.wait(resolver.resolve(near))
+        assert service.call(resolver.known, near) == found
+        service.call(service.judge.replace, make_policy(POLICY.replace("local = true", "")))
+        assert service.call(resolver.known, near) is None
+        service.call(service.judge.replace, make_policy())
+        assert service.call(resolver.known, near) == found
+        service.own = ["192.0.2.11"]
+        service.surround("")
+        assert service.call(resolver.known, near) is None
 
 
 def test_a_name_that_does_not_exist_is_not_waited_for_twice() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ramnet.caveats.cover import Attached, CoverPlan, Network, is_meant, plan_cover
+from ramnet.caveats.cover import Attached, CoverPlan, Network, is_meant, join_plans, plan_cover
 from ramnet.caveats.facts import Container
 from ramnet.config import Scope
 
@@ -24,6 +24,28 @@ def test_all_on_its_bridge_but_others() -> None:
     assert found.watched == {"docker0"}
     assert found.others == {"172.17.0.3"}
     assert found.names == {"172.17.0.2": "buildx_buildkit_x0"}
+
+
+def test_a_bridge_that_leads_out_is_told_and_watched_all_the_same() -> None:
+    out = {"docker0": "its port eth0", "other0": "a default route"}
+    attached = [Attached(BUILDER, "default"), Attached(PLAIN, "default")]
+    found = plan_cover(["buildx"], attached, [BRIDGE], outward=out)
+    assert found.beside["b"].startswith("bridge docker0 leads out of this machine by its port eth0")
+    assert found.watched == {"docker0"}
+
+
+def test_several_dockerds_are_one() -> None:
+    """Whoever is covered by one of them is nobody's other, whatever the rest of them says."""
+    one = CoverPlan(frozenset({"a"}), frozenset({"1", "2"}), {"3": "x"}, {"i": "x"})
+    two = CoverPlan(frozenset({"b"}), frozenset({"3", "4"}), {"2": "y"}, {"j": "y"}, {"j": "why"})
+    assert join_plans([one, two]) == CoverPlan(
+        frozenset({"a", "b"}),
+        frozenset({"1", "4"}),
+        {"2": "y", "3": "x"},
+        {"i": "x", "j": "y"},
+        {"j": "why"},
+    )
+    assert join_plans([]) == CoverPlan()
 
 
 def test_its_bridge_is_watched_before_it_starts() -> None:

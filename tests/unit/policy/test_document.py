@@ -135,6 +135,7 @@ def test_nothing_written_is_the_default_policy(data: bytes) -> None:
         ("version = " + "1" * 5000, "f: Exceeds the limit"),
         ("docker_hub = 'no'", "f:1: docker_hub: Expected bool, got str"),
         ("organisation = 'a'", "f:1: organisation: unknown key; did you mean 'organization'?"),
+        ("enabled = false", "f:1: enabled: unknown key"),  # Docker's own object has it
         ("[[registry]]\nhots = 'a'", "f:2: registry[0].hots: unknown key; did you mean 'host'?"),
         ("[[registry]]\nhost = 1", "f:2: registry[0].host: Expected str, got int"),
         ("[registry]\nhost = 'a'", "f:1: registry: Expected array, got object"),
