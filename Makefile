@@ -43,6 +43,7 @@ demo-down:
 	@$(BIN)/python -m tests.lab.demo --down
 
 test: setup
+	@$(BIN)/python -m tests.lab.foreign
 	$(BIN)/pytest $(PYTEST)
 
 setup-bench: setup

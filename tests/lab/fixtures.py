@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import NoReturn
 
 import pytest
 
@@ -20,18 +19,14 @@ from tests.lab.service import Ramnet
 from tests.lab.vm import Vm
 
 
-def lacking(reason: str) -> NoReturn:
-    """What the test needs is not there."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """The hosts, without dockerd and ramnet running."""
     if lacks := missing():
-        lacking(f"the lab needs {', '.join(lacks)} (see `make setup`)")
+        reason = f"the lab needs {', '.join(lacks)} (see `make setup`)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
     with Lab.create() as made:
         yield made
 
