@@ -77,7 +77,8 @@ def test_a_bridge_by_which_the_machine_leaves_is_not(
                 contextlib.suppress(OSError),
             ):
                 sock.sendto(b"secret", (neighbour, 7000))
-            assert wire.sent() == []
+            # IGMP of the new address may leave, and does when the machine likes.
+            assert not [packet for packet in wire.sent() if b"secret" in packet]
             assert any(b"seen" in packet for packet in wire_saw)
         finally:
             for command in back:

@@ -15,6 +15,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -293,8 +294,14 @@ def test_ended_it_leaves_no_process(lab: Lab, ramnet: Ramnet, name: str) -> None
         assert name == "KILL" or not list(made.iterdir())
     left = _gates_cgroups() - before
     assert name == "KILL" or not left
-    for empty in left:  # after SIGKILL nobody is there to do it
-        empty.rmdir()
+    for each in left:  # after SIGKILL nobody is there to do it, and what was in it is still ending
+        wait_until("the cgroup's end", partial(_removed, each), 30)
+
+
+def _removed(directory: Path) -> bool:
+    with contextlib.suppress(OSError):  # EBUSY while a process is in it
+        directory.rmdir()
+    return not directory.exists()
 
 
 def _gates_cgroups() -> set[Path]:
