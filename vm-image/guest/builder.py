@@ -9,7 +9,7 @@ from report import need, run, wait
 CONFIG: Final = Path("/etc/ramnet/ramnet.toml")
 NAME: Final = "buildx_buildkit_vm0"
 BUILDKIT: Final = "moby/buildkit:buildx-stable-1"
-_SCOPE: Final = 'netns = "self"\n'
+_SCOPE: Final = '\n[[scope]]\n'
 # Not by wget: the one of busybox-static ends with a segmentation fault here.
 _FETCH: Final = (
     "for i in 1 2 3 4 5; do "
@@ -26,7 +26,8 @@ def is_covered() -> None:
     kept, tier = CONFIG.read_text(), facts.status()["scopes"][0]["tier"]
     facts.need_pull()
     run("docker", "tag", f"{facts.ALLOWED}/{facts.IMAGE}", BUILDKIT)
-    CONFIG.write_text(kept.replace(_SCOPE, f'{_SCOPE}containers = ["buildx"]\n', 1))
+    need(kept.count(_SCOPE) == 1, f"where is the scope in {kept}")
+    CONFIG.write_text(kept.replace(_SCOPE, f'{_SCOPE}containers = ["buildx"]\n'))
     try:
         run("systemctl", "restart", "ramnet.service")
         _held() if tier == "redirect" else _refused()
