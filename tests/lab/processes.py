@@ -50,7 +50,7 @@ class Result:
 
 def child_of(pid: int) -> int | None:
     """Return the pid of the one child of a process, or None: of nsenter it is the program."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, IndexError):
         return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
     return None
 

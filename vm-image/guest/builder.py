@@ -9,7 +9,7 @@ from report import need, run, wait
 CONFIG: Final = Path("/etc/ramnet/ramnet.toml")
 NAME: Final = "buildx_buildkit_vm0"
 BUILDKIT: Final = "moby/buildkit:buildx-stable-1"
-_SCOPE: Final = '\n[[scope]]\n'
+_SCOPE: Final = "\n[[scope]]\n"
 # Not by wget: the one of busybox-static ends with a segmentation fault here.
 _FETCH: Final = (
     "for i in 1 2 3 4 5; do "

@@ -32,7 +32,11 @@ PROXY = "http://127.0.0.1:3128"
 
 def connect(rig: Rig, name: str, port: int) -> socket.socket:
     sock = rig.connect("127.0.0.1", 3128, uid=0)
-    sock.sendall(f"CONNECT {name}:{port} HTTP/1.1\r\nHost: {name}:{port}\r\n\r\n".encode())
+    try:
+        sock.sendall(f"CONNECT {name}:{port} HTTP/1.1\r\nHost: {name}:{port}\r\n\r\n".encode())
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
