@@ -14,9 +14,7 @@ import msgspec
 
 from ramnet.audit import Event, EventLog
 from ramnet.caveats.cover import is_meant
-from ramnet.caveats.embedded_dns import shared_dns
 from ramnet.caveats.facts import Container, DockerDaemon, DockerProxy
-from ramnet.caveats.proxies import unknown_proxies
 from ramnet.config import Config, Scope
 from ramnet.daemon import authority, places, status
 from ramnet.daemon.admission import Admission
@@ -24,6 +22,7 @@ from ramnet.daemon.adoption import Adoption
 from ramnet.daemon.builder_watch import BuilderWatch
 from ramnet.daemon.compiler import compile_document
 from ramnet.daemon.control import Control, Route
+from ramnet.daemon.docker_look import DockerLook
 from ramnet.daemon.fetching import WayOut
 from ramnet.daemon.gate_keeper import WORKER, GateKeeper
 from ramnet.daemon.guarded_scope import Enforcing, GuardedScope, MakeEnforcer, gate_spec
@@ -41,8 +40,6 @@ from ramnet.kernel.docker_daemons import RunningDocker, gather_daemons, running_
 
 LOOK: Final = 0.25
 """Seconds between two looks at the surroundings of every scope."""
-DOCKER_LOOK: Final = 10.0
-"""Seconds between two looks at how dockerd is configured."""
 
 
 def _to_stderr(sentence: str) -> None:
@@ -96,7 +93,7 @@ class Service:
         self._state, self._decided, self._started = "starting", False, False
         self._shown = self._state
         self._ca_problem: str | None = None
-        self._docker_problems: list[str] = []
+        self._docker = DockerLook(config, means.docker_proxies, means.docker_daemons, self.tell)
         self._builders = BuilderWatch(self.tell, means.running_dockers, self._is_meant)
         self._level: Level = "info"
         self._end = asyncio.Event()
@@ -232,7 +229,7 @@ class Service:
                         self._keep_policy(),
                         self._session.watch(),
                         self._look_around(),
-                        self._look_at_docker(),
+                        self._docker.run(),
                         self._builders.run(),
                         self._report_news(),
                         self._metrics.run(),
@@ -270,26 +267,6 @@ class Service:
             self._adoption.introduce(began.keeper)
             began.keeper.set_log_level(self._level)
             began.start()
-
-    async def _look_at_docker(self) -> None:
-        while True:
-            try:
-                problems = await self._problems_of_docker()
-            except OSError as error:
-                problems = [f"how dockerd is configured cannot be seen: {error.strerror}"]
-            for problem in problems:
-                if problem not in self._docker_problems:
-                    self.tell(problem)
-            self._docker_problems = problems
-            await asyncio.sleep(DOCKER_LOOK)
-
-    async def _problems_of_docker(self) -> list[str]:
-        proxies = await asyncio.to_thread(self._means.docker_proxies)
-        daemons = await asyncio.to_thread(self._means.docker_daemons)
-        return [
-            *unknown_proxies(proxies, self._config.proxy),
-            *shared_dns(daemons, self._config.resolver),
-        ]
 
     async def _report_news(self) -> None:
         while True:
@@ -360,7 +337,7 @@ class Service:
         found += [self._ca_problem, self._state_problem, self._metrics.problem]
         found += [*self._policy.warnings(), *self._session.warnings()]
         found += [line for life in self._lives for line in life.warnings()]
-        found += [*status.config_warnings(self._config), *self._docker_problems]
+        found += [*status.config_warnings(self._config), *self._docker.problems]
         return [*filter(None, found), *self._builders.warnings]
 
     async def _sign_in(self, body: bytes) -> dict[str, Any]:
